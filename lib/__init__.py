@@ -1,0 +1,1 @@
+"""Groundwork: from a bare Proxmox VE cluster to a running Kubernetes cluster."""

@@ -1,0 +1,101 @@
+"""Own the lab's world: everything the simulated cluster *is*, as JSON documents in one SQLite file.
+
+Documents live under (kind, key). They are kept in memory and written through, so
+that a killed lab comes back as it was. Whoever changes several documents for one
+request does so inside `transaction()`: after a kill all of it is there or none.
+
+The kinds (owned by the module named):
+    meta, node                              lib/lab/topology.py
+    user, group, role, acl, token, realm    lib/lab/pve/access.py
+    pool, storage, guest, task              lib/lab/pve/
+    host                                    lib/lab/programs/ (packages, units, mounts … of one host)
+    file, rbd                               lib/lab/files.py
+    fault                                   lib/lab/faults.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+
+class World:
+    """A store of JSON documents with write-through and transactions; used by one thread."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the world at `path`, or one in memory alone."""
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        # A killed process loses nothing with this; only a power cut could.
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = off")
+        self._db.execute(
+            "create table if not exists document (kind text, key text, body text, primary key (kind, key)) without rowid"
+        )
+        self._kinds: dict[str, dict[str, Document]] = {}
+        self._undo: list[tuple[str, str, Document | None]] | None = None
+        for kind, key, body in self._db.execute("select kind, key, body from document"):
+            self._kinds.setdefault(kind, {})[key] = json.loads(body)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def get(self, kind: str, key: str) -> Document | None:
+        """Return a copy of the document, or None."""
+        found = self._kinds.get(kind, {}).get(key)
+        return copy.deepcopy(found) if found is not None else None
+
+    def all(self, kind: str) -> dict[str, Document]:
+        """Return a copy of every document of a kind, by key, in order of creation."""
+        return copy.deepcopy(self._kinds.get(kind, {}))
+
+    def keys(self, kind: str) -> list[str]:
+        """Return the keys of a kind, in order of creation."""
+        return list(self._kinds.get(kind, {}))
+
+    def put(self, kind: str, key: str, document: Document) -> None:
+        """Create or replace a document."""
+        self._remember(kind, key)
+        self._kinds.setdefault(kind, {})[key] = copy.deepcopy(document)
+        self._db.execute("insert or replace into document values (?, ?, ?)", (kind, key, json.dumps(document)))
+
+    def delete(self, kind: str, key: str) -> bool:
+        """Remove a document; return whether it was there."""
+        self._remember(kind, key)
+        there = self._kinds.get(kind, {}).pop(key, None) is not None
+        self._db.execute("delete from document where kind = ? and key = ?", (kind, key))
+        return there
+
+    def _remember(self, kind: str, key: str) -> None:
+        if self._undo is not None:
+            self._undo.append((kind, key, self._kinds.get(kind, {}).get(key)))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes inside it stick together; an exception takes them back. Nests."""
+        if self._undo is not None:
+            yield
+            return
+        self._undo = []
+        self._db.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            for kind, key, before in reversed(self._undo):
+                if before is None:
+                    self._kinds.get(kind, {}).pop(key, None)
+                else:
+                    self._kinds.setdefault(kind, {})[key] = before
+            raise
+        else:
+            self._db.execute("commit")
+        finally:
+            self._undo = None
