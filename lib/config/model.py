@@ -8,18 +8,18 @@ from typing import Literal
 import msgspec
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of cluster.toml; unknown keys are refused."""
 
 
-class Host(Table):
+class Host(Table, kw_only=True):
     """A Proxmox host: its node name in the cluster and its address."""
 
     name: str
     address: str
 
 
-class Packer(Table):
+class Packer(Table, kw_only=True):
     """The user, role and token that Packer builds with."""
 
     user: str = "packer@pve"
@@ -29,7 +29,7 @@ class Packer(Table):
     token_refresh: Literal["always", "when-invalid"] = "always"
 
 
-class Proxmox(Table):
+class Proxmox(Table, kw_only=True):
     """The Proxmox VE cluster: hosts, where guests' disks live, their bridge, and what marks them as ours."""
 
     hosts: tuple[Host, ...]
@@ -41,7 +41,7 @@ class Proxmox(Table):
     max_clock_skew_seconds: int = 5
 
 
-class ToolsStorage(Table):
+class ToolsStorage(Table, kw_only=True):
     """The RBD image that is mounted on one host and used as a directory storage for cloud images."""
 
     storage: str
@@ -52,7 +52,7 @@ class ToolsStorage(Table):
     path: str
 
 
-class Ranges(Table):
+class Ranges(Table, kw_only=True):
     """Who lives where in the network: inclusive ranges, `first-last`."""
 
     infrastructure: str
@@ -66,7 +66,7 @@ class Ranges(Table):
     dhcp: str
 
 
-class Network(Table):
+class Network(Table, kw_only=True):
     """The network that hosts and guests share."""
 
     cidr: str
@@ -75,7 +75,7 @@ class Network(Table):
     ranges: Ranges
 
 
-class CloudImage(Table):
+class CloudImage(Table, kw_only=True):
     """The published image that everything is built from, pinned by digest."""
 
     url: str
@@ -85,7 +85,7 @@ class CloudImage(Table):
     packages: tuple[str, ...] = ("qemu-guest-agent",)
 
 
-class BaseTemplate(Table):
+class BaseTemplate(Table, kw_only=True):
     """The template made from the cloud image."""
 
     vmid: int
@@ -95,14 +95,14 @@ class BaseTemplate(Table):
     disk_gib: int = 8
 
 
-class GoldenTemplate(Table):
+class GoldenTemplate(Table, kw_only=True):
     """The template that Packer makes from the base template."""
 
     vmid: int
     name: str
 
 
-class Images(Table):
+class Images(Table, kw_only=True):
     """Images and templates, and the user in them."""
 
     user: str
@@ -111,7 +111,7 @@ class Images(Table):
     golden: GoldenTemplate
 
 
-class Machine(Table):
+class Machine(Table, kw_only=True):
     """One guest, where it is written out; what is left out follows from the group."""
 
     name: str
@@ -123,7 +123,7 @@ class Machine(Table):
     disk_gib: int = 0
 
 
-class Machines(Table):
+class Machines(Table, kw_only=True):
     """A group of like guests: by count from a first VMID and address, or each written out in `machines`."""
 
     cores: int
@@ -136,7 +136,7 @@ class Machines(Table):
     machines: tuple[Machine, ...] = ()
 
 
-class Kubernetes(Table):
+class Kubernetes(Table, kw_only=True):
     """The Kubernetes cluster: version, endpoint and networks."""
 
     version: str
@@ -149,7 +149,7 @@ class Kubernetes(Table):
     kube_vip: str
 
 
-class Dns(Table):
+class Dns(Table, kw_only=True):
     """The name server that gets our zones, and the domain they are in."""
 
     domain: str
@@ -162,20 +162,20 @@ class Dns(Table):
     upstream: tuple[str, ...] = ()
 
 
-class Service(Table):
+class Service(Table, kw_only=True):
     """A platform service with an address of the load-balancer range and a DNS name."""
 
     address: str
     name: str
 
 
-class Platform(Table):
+class Platform(Table, kw_only=True):
     """Platform services and where they answer."""
 
     services: dict[str, Service] = {}
 
 
-class Cluster(Table):
+class Cluster(Table, kw_only=True):
     """All of cluster.toml."""
 
     proxmox: Proxmox
