@@ -1,0 +1,1 @@
+"""The engine: observe, plan, apply, verify. Knows no Proxmox, no SSH, no Kubernetes."""

@@ -1,0 +1,259 @@
+"""Own SSH: one verified connection per host, commands and files over it. fabric and paramiko are imported here alone."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import paramiko
+from fabric import Config, Connection
+from paramiko.config import SSHConfig
+
+from lib.clients.waiting import TRIES, OnWait, backoff, pause
+from lib.command import Command, Result
+from lib.errors import CommandError, RemoteError, UnreachableError
+from lib.secrets import mask
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in: user, port, key (None: agent and OpenSSH's own keys), and whose host keys are known.
+
+    `reach` maps "address:port" to where it is really answered (the lab's loopback ports).
+    """
+
+    user: str = "root"
+    port: int = 22
+    key: Path | None = None
+    known_hosts: Path | None = None
+    reach: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        raise paramiko.SSHException(f"no known host key ({key.get_name()} {key.fingerprint})")
+
+
+class Host:
+    """One host over one connection; a lock makes whoever uses it its only owner meanwhile."""
+
+    def __init__(self, address: str, login: Login, on_wait: OnWait, bound: float) -> None:
+        """Prepare; connects at the first use. `bound` is the upper limit of any one operation, in seconds."""
+        self.address = address
+        self._login = login
+        self._on_wait = on_wait
+        self._bound = bound
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+
+    # ------------------------------------------------------------ commands
+
+    def run(self, command: Command) -> Result:
+        """Run a command.
+
+        Raises:
+            CommandError: it ended with a code that is not accepted.
+            UnreachableError: no connection.
+        """
+        result = self._retried(command.reads_only, lambda: self._execute(command))
+        if result.exit not in command.ok_codes:
+            raise _command_error(self.address, command, result)
+        return result
+
+    def _execute(self, command: Command) -> Result:
+        limit = min(command.timeout, self._bound)
+        transport = self._open().transport
+        channel = transport.open_session(timeout=min(15.0, limit))
+        try:
+            channel.settimeout(limit + 10)
+            channel.exec_command(command.line() if limit == command.timeout else _limited(command, limit))
+            if command.stdin:
+                channel.sendall(command.stdin)
+            channel.shutdown_write()
+            stdout = channel.makefile("rb").read()
+            stderr = channel.makefile_stderr("rb").read()
+            code = channel.recv_exit_status()
+        finally:
+            channel.close()
+        if code == -1:
+            raise EOFError("the connection was cut while the command ran")
+        return Result(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    # --------------------------------------------------------------- files
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, or None where there is none."""
+
+        def get(sftp: paramiko.SFTPClient) -> bytes | None:
+            try:
+                with sftp.open(path, "rb") as file:
+                    file.prefetch()
+                    return file.read()
+            except FileNotFoundError:
+                return None
+
+        return self._retried(True, lambda: self._sftp(get))
+
+    def write(self, path: str, content: bytes, mode: int) -> None:
+        """Put a file in place atomically: a temporary name beside it, its final mode, then rename."""
+        temporary = str(PurePosixPath(path).with_name(f".{PurePosixPath(path).name}.groundwork"))
+
+        def put(sftp: paramiko.SFTPClient) -> None:
+            with sftp.open(temporary, "wb") as file:
+                sftp.chmod(temporary, mode)
+                file.write(content)
+            sftp.posix_rename(temporary, path)
+
+        self._retried(True, lambda: self._sftp(put))
+
+    def upload(self, local: Path, path: str) -> None:
+        """Copy a local file to `path`; the caller checks it and renames it."""
+
+        def put(sftp: paramiko.SFTPClient) -> None:
+            size = local.stat().st_size
+            sftp.put(
+                str(local),
+                path,
+                callback=lambda done, _: self._on_wait(
+                    f"upload of {local.name}", 0.0, f"{done * 100 // max(1, size)} %"
+                ),
+            )
+
+        self._retried(True, lambda: self._sftp(put))
+
+    def _sftp(self, work: Callable[[paramiko.SFTPClient], T]) -> T:
+        with contextlib.closing(self._open().transport.open_sftp_client()) as sftp:
+            sftp.get_channel().settimeout(self._bound)
+            return work(sftp)
+
+    # ---------------------------------------------------------- connection
+
+    def _retried(self, again: bool, work: Callable[[], T]) -> T:
+        with self._lock:
+            for attempt in range(1, TRIES + 1):
+                try:
+                    return work()
+                except UnreachableError as error:
+                    if attempt == TRIES or "key" in error.report.problem:
+                        raise
+                    problem = error.report.problem
+                except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError) as error:
+                    self.close()
+                    problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
+                    if attempt == TRIES or not again:
+                        raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
+                self._on_wait(f"ssh {self.address}", 0.0, problem)
+                pause(backoff(attempt))
+            raise AssertionError("unreachable")
+
+    def _open(self) -> Connection:
+        if self._connection is not None and self._connection.is_connected:
+            return self._connection
+        connection = _connection(self.address, self._login, min(10.0, self._bound))
+        try:
+            connection.open()
+        except paramiko.BadHostKeyException as error:
+            problem = f"its host key has changed (got {error.key.fingerprint}, want {error.expected_key.fingerprint})"
+            raise UnreachableError(
+                f"ssh {self.address}",
+                problem,
+                f"if it was reinstalled: ssh-keygen -R {self.address}, then `invoke trust`",
+            ) from None
+        except paramiko.AuthenticationException:
+            key = self._login.key or "any key of the SSH agent"
+            problem = f"does not accept {self._login.user} with {key}"
+            fix = f"ssh-copy-id {self._login.user}@{self.address}, or set PROXMOX_SSH_KEY in .env"
+            raise UnreachableError(f"ssh {self.address}", problem, fix) from None
+        except paramiko.SSHException as error:
+            fix = "`invoke trust` shows and records it" if "host key" in str(error) else "run the same command again"
+            raise UnreachableError(f"ssh {self.address}", mask(str(error)), fix) from None
+        except (OSError, EOFError) as error:
+            problem = f"cannot be reached ({error or type(error).__name__})"
+            raise UnreachableError(f"ssh {self.address}", problem, "is the host up, and sshd running?") from None
+        transport = connection.transport
+        if isinstance(transport.sock, socket.socket):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Hosts:
+    """The hosts of the cluster by address, each with its one connection."""
+
+    def __init__(self, login: Login, on_wait: OnWait, bound: float = 3600.0) -> None:
+        """Prepare; nothing is connected before its first use."""
+        self._login = login
+        self._on_wait = on_wait
+        self._bound = bound
+        self._hosts: dict[str, Host] = {}
+        self._lock = threading.Lock()
+
+    def on(self, address: str) -> Host:
+        """Return the host of that address."""
+        with self._lock:
+            return self._hosts.setdefault(address, Host(address, self._login, self._on_wait, self._bound))
+
+    def close(self) -> None:
+        """End every connection."""
+        for host in self._hosts.values():
+            host.close()
+
+
+def _connection(address: str, login: Login, connect_timeout: float) -> Connection:
+    """Make a Fabric connection that takes the user's OpenSSH configuration and trusts known host keys alone."""
+    ssh_config = SSHConfig()
+    user_file = Path.home() / ".ssh" / "config"
+    if not login.reach and user_file.is_file():
+        ssh_config = SSHConfig.from_path(str(user_file))
+    host, port = login.reach.get(f"{address}:{login.port}", (address, login.port))
+    options: dict[str, Any] = {"allow_agent": not login.reach}
+    if login.key is not None:
+        options |= {"key_filename": str(login.key), "look_for_keys": False}
+    connection = Connection(
+        host,
+        user=login.user,
+        port=port,
+        config=Config(ssh_config=ssh_config, lazy=True),
+        connect_timeout=connect_timeout,
+        connect_kwargs=options | {"banner_timeout": connect_timeout, "auth_timeout": connect_timeout},
+    )
+    for each in _chain(connection):
+        each.client.set_missing_host_key_policy(_Refuse())
+        if login.known_hosts is not None:
+            each.client.load_host_keys(str(login.known_hosts))
+        else:
+            each.client.load_system_host_keys()
+    return connection
+
+
+def _chain(connection: Connection) -> Iterator[Connection]:
+    """Yield the connection and the jump hosts before it: Fabric trusts any key of those, too."""
+    yield connection
+    if isinstance(connection.gateway, Connection):
+        yield from _chain(connection.gateway)
+
+
+def _limited(command: Command, limit: float) -> str:
+    return Command(command.argv, timeout=limit).line()
+
+
+def _command_error(address: str, command: Command, result: Result) -> CommandError:
+    told = mask("\n    ".join((result.stderr or result.stdout).strip().splitlines()[-6:]))
+    if result.exit in (124, 137):
+        problem = f"`{command}` did not end within {command.timeout:.0f} s and was stopped"
+        return CommandError(address, problem, result.exit, told, "is the host overloaded? --timeout raises the limit")
+    problem = f"`{command}` ended with {result.exit}" + (f"\n    {told}" if told else "")
+    return CommandError(address, problem, result.exit, told)

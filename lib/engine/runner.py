@@ -1,0 +1,341 @@
+"""Own the run: observe everything, plan, ask the guards, apply along the graph, observe again.
+
+What is independent happens at the same time, on a bounded number of threads. A
+failed step stops what needs it and lets the rest finish.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
+
+from lib.engine.evidence import Evidence
+from lib.engine.plan import StepResult
+from lib.engine.runlog import RunLog
+from lib.engine.step import UNKNOWN, C, Change, Inputs, Step, Unknown
+from lib.errors import GroundworkError, Problem
+
+THREADS = 8
+current_step: ContextVar[str] = ContextVar("current_step", default="")
+
+
+class Progress(Protocol):
+    """Who is told what happens while it happens."""
+
+    def began(self, step: str, verb: str) -> None:
+        """Tell that a step is being observed, applied or verified."""
+
+    def ended(self, result: StepResult) -> None:
+        """Tell what became of a step."""
+
+    def waiting(self, step: str, what: str, seconds: float, last: str) -> None:
+        """Tell what a step waits for, how long already, and what was last seen."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags that hold for a whole run."""
+
+    dry_run: bool = False
+    rerun: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Node:
+    step: Step[Any, Any, Any, Any]
+    result: StepResult
+    seen: Any = None
+    wanted: Any = UNKNOWN
+    recent: bool = False
+    error: Problem | None = None
+    todo: bool = False
+    done: bool = False
+    applied: bool = False
+    said: bool = False
+
+
+class Runner(Generic[C]):
+    """One run over a graph of steps, with one set of clients."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step[C, Any, Any, Any]],
+        clients: C,
+        options: Options,
+        evidence: Evidence,
+        inputs_digest: str,
+        log: RunLog,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the steps in an order in which each comes after what it needs."""
+        self._nodes = {step.name: _Node(step, StepResult(step.name, "unchanged")) for step in steps}
+        self._clients = clients
+        self._options = options
+        self._evidence = evidence
+        self._digest = inputs_digest
+        self._log = log
+        self._progress = progress
+        self._clock = clock
+        self._outputs: dict[str, object] = {}
+        self._stopping = False
+
+    def run(self) -> list[StepResult]:
+        """Make the run and return a result per step, in the order given.
+
+        Raises:
+            KeyboardInterrupt: the user asked to stop; the running steps were let finish.
+        """
+        self._observe_all()
+        for node in self._nodes.values():
+            self._plan(node)
+        if not self._options.dry_run and not self._refuse():
+            self._apply_all()
+        self._finish()
+        return [node.result for node in self._nodes.values()]
+
+    # ------------------------------------------------------------ observe
+
+    def _observe_all(self) -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            futures = [pool.submit(self._observe, node, True) for node in self._nodes.values()]
+            for future in futures:
+                future.result()
+
+    def _observe(self, node: _Node, may_be_recent: bool) -> None:
+        step, began = node.step, self._clock()
+        current_step.set(step.name)
+        self._progress.began(step.name, "observe")
+        age = self._evidence.age_of_check(step.name, self._digest) if step.max_age is not None else None
+        node.recent = (
+            may_be_recent and age is not None and age < (step.max_age or 0) and step.name not in self._options.rerun
+        )
+        node.error = None
+        try:
+            node.seen = step.observe(self._clients, node.recent)
+        except GroundworkError as error:
+            node.error = error.report
+        node.result.seconds += self._clock() - began
+
+    # --------------------------------------------------------------- plan
+
+    def _plan(self, node: _Node) -> None:
+        """Compare one step's world with its wish; leave the outcome in its result."""
+        step, result = node.step, node.result
+        node.todo = False
+        result.changes, result.error, result.remarks = [], None, []
+        broken = [n for n in step.needs if self._outcome(n) in ("failed", "blocked", "refused")]
+        if broken:
+            result.outcome, result.reason = "blocked", f"needs {', '.join(broken)}"
+            return
+        if node.error is not None:
+            self._fail(node, node.error)
+            return
+        try:
+            node.wanted = step.desired(Inputs(self._outputs))
+            result.remarks = list(step.remarks(node.seen))
+            if isinstance(node.wanted, Unknown):
+                waits = [n for n in step.needs if n in self._nodes and self._nodes[n].todo]
+                result.outcome, result.reason = "pending", f"known after {', '.join(waits) or 'apply'}"
+                node.todo = True
+                return
+            problems = list(step.problems(node.seen, node.wanted))
+            if problems:
+                self._fail(node, _joined(step.name, problems))
+                return
+            self._compare(node)
+        except GroundworkError as error:
+            self._fail(node, error.report)
+
+    def _compare(self, node: _Node) -> None:
+        step, result = node.step, node.result
+        result.changes = list(step.changes(node.seen, node.wanted))
+        if step.name in self._options.rerun and not any(not c.refresh for c in result.changes):
+            result.changes.append(Change("rerun", None, "asked for"))
+        node.todo = bool(result.changes)
+        if any(not change.refresh for change in result.changes):
+            result.outcome = "pending"
+            result.reason = f"{len(result.changes)} to change"
+            self._outputs.pop(step.name, None)
+            return
+        self._outputs[step.name] = step.output(node.seen, node.wanted)
+        result.outcome = "unchanged"
+        result.reason = step.reason(node.seen, node.wanted)
+        if node.recent:
+            age = self._evidence.age_of_check(step.name, self._digest) or 0
+            result.reason += f"; slow checks relied on from {_ago(age)}"
+        if node.todo:
+            result.reason += "; renewed at every run"
+
+    def _outcome(self, name: str) -> str:
+        return self._nodes[name].result.outcome if name in self._nodes else "unchanged"
+
+    def _fail(self, node: _Node, problem: Problem) -> None:
+        node.todo = False
+        node.result.outcome, node.result.error = "failed", problem
+        node.result.reason = problem.problem.split("\n", 1)[0]
+        self._outputs.pop(node.step.name, None)
+
+    # -------------------------------------------------------------- guard
+
+    def _refuse(self) -> bool:
+        """Refuse the plan as a whole where a danger is not allowed; return whether it was."""
+        refused = [node for node in self._nodes.values() if self._refuse_one(node)]
+        return bool(refused)
+
+    def _refuse_one(self, node: _Node) -> bool:
+        if not node.todo or isinstance(node.wanted, Unknown):
+            return False
+        dangers = [d for d in node.step.dangers(node.seen, node.wanted) if d.override not in self._options.allow]
+        if not dangers:
+            return False
+        names = ",".join(dict.fromkeys(danger.override for danger in dangers))
+        what = "; ".join(danger.what for danger in dangers)
+        problem = Problem(node.step.name, f"refused: {what}", f"if that is what you want, add --allow {names}")
+        self._fail(node, problem)
+        node.result.outcome = "refused"
+        return True
+
+    # -------------------------------------------------------------- apply
+
+    def _apply_all(self) -> None:
+        for node in self._nodes.values():
+            node.done = not node.todo and not self._upstream(node, lambda n: n.todo)
+        running: dict[Future[None], _Node] = {}
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            while True:
+                if not self._stopping:
+                    for node in self._ready(list(running.values())):
+                        running[pool.submit(self._apply, node)] = node
+                if not running:
+                    break
+                finished = self._wait(running)
+                for future in finished:
+                    node = running.pop(future)
+                    node.done = True
+                    future.result()
+        finally:
+            pool.shutdown(wait=True)
+        if self._stopping:
+            raise KeyboardInterrupt
+
+    def _wait(self, running: dict[Future[None], _Node]) -> set[Future[None]]:
+        while True:
+            try:
+                return wait(running, return_when=FIRST_COMPLETED).done
+            except KeyboardInterrupt:
+                if self._stopping:
+                    os._exit(130)
+                self._stopping = True
+                for node in running.values():
+                    self._progress.waiting(node.step.name, "this step to end before stopping", 0.0, "interrupted")
+
+    def _ready(self, running: list[_Node]) -> list[_Node]:
+        return [
+            node
+            for node in self._nodes.values()
+            if not node.done and node not in running and not self._upstream(node, lambda n: not n.done)
+        ]
+
+    def _upstream(self, node: _Node, test: Callable[[_Node], bool]) -> bool:
+        return any(test(self._nodes[n]) for n in node.step.needs if n in self._nodes)
+
+    def _apply(self, node: _Node) -> None:
+        step, result = node.step, node.result
+        current_step.set(step.name)
+        if self._upstream(node, lambda n: n.applied) or isinstance(node.wanted, Unknown):
+            # What came before has changed the world: look again before acting on it.
+            self._observe(node, True)
+            self._plan(node)
+            if result.outcome in ("failed", "blocked") or self._refuse_one(node) or not node.todo:
+                self._say(node)
+                return
+        elif result.outcome in ("failed", "blocked", "refused"):
+            return
+        elif not node.todo or self._upstream(node, lambda n: n.result.outcome in ("failed", "blocked", "refused")):
+            self._plan(node)
+            self._say(node)
+            return
+        began = self._clock()
+        self._progress.began(step.name, "apply")
+        self._log.write("apply", step=step.name, changes=[c.attribute for c in result.changes])
+        try:
+            self._change(node)
+        except GroundworkError as error:
+            self._fail(node, error.report)
+        result.seconds += self._clock() - began
+        self._say(node)
+
+    def _change(self, node: _Node) -> None:
+        step, result = node.step, node.result
+        output = step.apply(self._clients, node.seen, node.wanted)
+        node.applied = True
+        self._progress.began(step.name, "verify")
+        node.seen = step.observe(self._clients, False)
+        node.recent = False
+        problems = list(step.problems(node.seen, node.wanted))
+        left = [c for c in step.changes(node.seen, node.wanted) if not c.refresh]
+        if problems:
+            self._fail(node, _joined(step.name, problems))
+            return
+        if left:
+            what = "; ".join(f"{c.attribute} (got {c.before}, want {c.after})" for c in left)
+            problem = f"is not as desired after it was applied: {what}"
+            self._fail(node, Problem(step.name, problem, "run the same command again; if it stays, see the run log"))
+            return
+        self._outputs[step.name] = output if output is not None else step.output(node.seen, node.wanted)
+        fresh = all(change.refresh for change in result.changes)
+        result.outcome = "refreshed" if fresh else "changed"
+        result.reason = step.reason(node.seen, node.wanted)
+        node.todo = False
+
+    def _say(self, node: _Node) -> None:
+        if node.said:
+            return
+        node.said = True
+        self._log.write("step", **node.result.document())
+        self._progress.ended(node.result)
+
+    # ------------------------------------------------------------- finish
+
+    def _finish(self) -> None:
+        for node in self._nodes.values():
+            self._say(node)
+            if self._options.dry_run:
+                continue
+            if node.result.outcome in ("unchanged", "changed", "refreshed"):
+                self._evidence.record(
+                    node.step.name,
+                    inputs=self._digest,
+                    observed=node.seen,
+                    seconds=node.result.seconds,
+                    applied=node.applied,
+                    checked=not node.recent,
+                )
+            elif node.result.outcome in ("failed", "refused"):
+                self._evidence.forget(node.step.name)
+        if not self._options.dry_run:
+            self._evidence.save()
+
+
+def _joined(step: str, problems: list[Problem]) -> Problem:
+    if len(problems) == 1:
+        return problems[0]
+    text = f"{len(problems)} problems\n" + "\n".join(f"{p.subject}: {p.problem}" for p in problems)
+    fixes = "\n".join(dict.fromkeys(p.fix for p in problems if p.fix))
+    return Problem(step, text, fixes, next((p.where for p in problems if p.where), ""))
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.0f} h ago"

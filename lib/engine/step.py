@@ -1,0 +1,110 @@
+"""Own what a step is: observed world, desired world, their difference, and how to close it.
+
+Does not run anything; `runner` does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from lib.errors import Problem
+
+C = TypeVar("C")  # clients
+O = TypeVar("O")  # what is observed
+D = TypeVar("D")  # what is desired
+R = TypeVar("R")  # what later steps get
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Unknown:
+    """The output of a step that has not been applied yet."""
+
+    def __repr__(self) -> str:
+        return "(known after apply)"
+
+
+UNKNOWN: Final = Unknown()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One attribute that differs; before or after is None where there is or will be nothing.
+
+    `refresh` marks what is renewed at every run and is therefore no drift.
+    """
+
+    attribute: str
+    before: str | None
+    after: str | None
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class Danger:
+    """A part of a plan that is refused unless the user allows it by `override`."""
+
+    override: str
+    what: str
+
+
+class Inputs:
+    """Outputs of the steps that came before, by step class."""
+
+    def __init__(self, outputs: Mapping[str, object]) -> None:
+        self._outputs = outputs
+
+    def of(self, step: type[Step[Any, Any, Any, R]]) -> R | Unknown:
+        """Return the typed output of that step, or Unknown before it is applied."""
+        return self._outputs.get(step.name, UNKNOWN)  # type: ignore[return-value]
+
+
+class Step(ABC, Generic[C, O, D, R]):
+    """One resource: what it is, what it should be, and how to get there.
+
+    `max_age` (seconds) is declared by a step with a slow check: while evidence of the
+    same configuration is younger, `observe` is told so by `recent` and may leave the
+    slow part out.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    max_age: ClassVar[float | None] = None
+
+    @abstractmethod
+    def observe(self, at: C, recent: bool) -> O:
+        """Look at the world; change nothing."""
+
+    @abstractmethod
+    def desired(self, inputs: Inputs) -> D | Unknown:
+        """Say what should be; Unknown where an input is not known yet."""
+
+    @abstractmethod
+    def changes(self, seen: O, wanted: D) -> Iterable[Change]:
+        """Yield what differs."""
+
+    @abstractmethod
+    def apply(self, at: C, seen: O, wanted: D) -> R | None:
+        """Close the difference; also right where nothing differs. May return the output."""
+
+    @abstractmethod
+    def output(self, seen: O, wanted: D) -> R:
+        """Give what later steps need, from a world that is as desired."""
+
+    @abstractmethod
+    def reason(self, seen: O, wanted: D) -> str:
+        """Say in a few words why nothing had to be done."""
+
+    def problems(self, seen: O, wanted: D) -> Iterable[Problem]:
+        """Yield what no apply of ours can mend."""
+        return ()
+
+    def dangers(self, seen: O, wanted: D) -> Iterable[Danger]:
+        """Yield what must not happen unless the user allows it."""
+        return ()
+
+    def remarks(self, seen: O) -> Iterable[str]:
+        """Yield what the user should know and nothing is done about."""
+        return ()
