@@ -137,7 +137,7 @@ class Pve:
         raise AssertionError("unreachable")
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Json:
-        sent = {name.replace("_", "-"): _text(value) for name, value in params.items() if value is not None}
+        sent = {name: _text(value) for name, value in params.items() if value is not None}
         api = self._connected()
         try:
             resource = api([quote(part, safe=":@!") for part in path.strip("/").split("/")])

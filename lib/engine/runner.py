@@ -18,7 +18,7 @@ from lib.engine.evidence import Evidence
 from lib.engine.plan import StepResult
 from lib.engine.runlog import RunLog
 from lib.engine.step import UNKNOWN, C, Change, Inputs, Step, Unknown
-from lib.errors import GroundworkError, Problem
+from lib.errors import GroundworkError, Problem, RefusedError
 
 THREADS = 8
 current_step: ContextVar[str] = ContextVar("current_step", default="")
@@ -156,7 +156,7 @@ class Runner(Generic[C]):
     def _compare(self, node: _Node) -> None:
         step, result = node.step, node.result
         result.changes = list(step.changes(node.seen, node.wanted))
-        if step.name in self._options.rerun and not any(not c.refresh for c in result.changes):
+        if step.name in self._options.rerun and not step.checks_only and all(c.refresh for c in result.changes):
             result.changes.append(Change("rerun", None, "asked for"))
         node.todo = bool(result.changes)
         if any(not change.refresh for change in result.changes):
@@ -270,6 +270,8 @@ class Runner(Generic[C]):
             self._change(node)
         except GroundworkError as error:
             self._fail(node, error.report)
+            if isinstance(error, RefusedError):
+                result.outcome = "refused"
         result.seconds += self._clock() - began
         self._say(node)
 

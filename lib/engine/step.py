@@ -66,12 +66,13 @@ class Step(ABC, Generic[C, O, D, R]):
 
     `max_age` (seconds) is declared by a step with a slow check: while evidence of the
     same configuration is younger, `observe` is told so by `recent` and may leave the
-    slow part out.
+    slow part out. `checks_only` steps have nothing to apply; a rerun looks again.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     max_age: ClassVar[float | None] = None
+    checks_only: ClassVar[bool] = False
 
     @abstractmethod
     def observe(self, at: C, recent: bool) -> O:

@@ -1,0 +1,1 @@
+"""Pure parsers of what clients return; no I/O."""

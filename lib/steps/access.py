@@ -1,0 +1,259 @@
+"""Own Packer's access: pool, user, role, ACLs, two token slots, and the proof that the token may do what a build needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from typing import ClassVar
+
+from dotenv import dotenv_values
+
+from lib.clients.pve import Credential
+from lib.config.model import Cluster
+from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown
+from lib.errors import ApiError, StepError
+from lib.facts import access as facts
+from lib.secrets import Secret
+from lib.steps.session import Session
+from lib.steps.validation import Validation
+
+COMMENT = "Groundwork: Packer builds"
+GUEST_NEEDS = frozenset(
+    {"VM.Allocate", "VM.Audit", "VM.Clone", "VM.PowerMgmt", "VM.Monitor", "VM.GuestAgent.Audit"}
+    | {f"VM.Config.{what}" for what in ("CDROM", "Cloudinit", "CPU", "Disk", "HWType", "Memory", "Network", "Options")}
+)
+STORAGE_NEEDS = frozenset({"Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"})
+BRIDGE_NEEDS = frozenset({"SDN.Use"})
+NODE_NEEDS = frozenset({"Sys.Audit"})
+DAY = 86400
+
+
+def needs(cluster: Cluster, known: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Return by path the privileges that a build needs, of those that this PVE knows.
+
+    The guests' rights are on the pool: an ACL on /vms/ID would vanish with a replaced template.
+    """
+    wanted = {
+        f"/pool/{cluster.proxmox.pool}": GUEST_NEEDS,
+        f"/storage/{cluster.proxmox.storage}": STORAGE_NEEDS,
+        f"/storage/{cluster.tools_storage.storage}": STORAGE_NEEDS,
+        f"/sdn/zones/localnetwork/{cluster.proxmox.bridge}": BRIDGE_NEEDS,
+        "/nodes": NODE_NEEDS,
+    }
+    return {path: privileges & known for path, privileges in wanted.items()}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a build needs, on the PVE version that answers."""
+
+    version: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Access as it is. `expires` is epoch seconds by slot; `current` the slot that packer/.env names."""
+
+    pool: bool
+    user: bool
+    role: frozenset[str] | None
+    known: frozenset[str]
+    acls: frozenset[facts.Acl]
+    expires: tuple[tuple[str, int], ...]
+    privsep: tuple[tuple[str, bool], ...]
+    current: Credential | None
+    valid: bool
+
+
+class PackerUser(Step[Session, Seen, Wanted, Credential]):
+    """Keep Packer's user, role, rights and token. API: /pools, /access."""
+
+    name: ClassVar[str] = "packer_user"
+    needs: ClassVar[tuple[str, ...]] = ("validation", "tools_storage")
+
+    def __init__(self, cluster: Cluster, refresh_always: bool) -> None:
+        """`refresh_always`: write the other token slot at every run, else only where the current one fails."""
+        self._cluster = cluster
+        self._packer = cluster.packer
+        self._always = refresh_always
+        self._slots = (f"{self._packer.token}-a", f"{self._packer.token}-b")
+
+    def desired(self, inputs: Inputs) -> Wanted | Unknown:
+        """Want rights for the PVE version that validation found."""
+        validated = inputs.of(Validation)
+        return UNKNOWN if isinstance(validated, Unknown) else Wanted(validated.version)
+
+    def observe(self, at: Session, recent: bool) -> Seen:
+        """Read pools, users, roles, ACLs and our tokens; and, where it matters, log in as the current one."""
+        users = {str(row["userid"]) for row in at.pve.once("/access/users")}
+        roles = facts.roles(at.pve.once("/access/roles"))
+        user = self._packer.user in users
+        tokens = {t["tokenid"]: t for t in at.pve.get(f"/access/users/{self._packer.user}/token")} if user else {}
+        ours = {slot: tokens[slot] for slot in self._slots if slot in tokens}
+        current = self._current(at)
+        return Seen(
+            pool=any(row["poolid"] == self._cluster.proxmox.pool for row in at.pve.once("/pools")),
+            user=user,
+            role=roles.get(self._packer.role),
+            known=roles.get("Administrator", frozenset()),
+            acls=frozenset(a for a in facts.acls(at.pve.once("/access/acl")) if a.who.partition("!")[0] == self._packer.user),
+            expires=tuple((slot, int(token.get("expire") or 0)) for slot, token in ours.items()),
+            privsep=tuple((slot, bool(int(token.get("privsep", 1)))) for slot, token in ours.items()),
+            current=current,
+            valid=not self._always and current is not None and self._lets_in(at, current),
+        )
+
+    def _current(self, at: Session) -> Credential | None:
+        """Return the credential that packer/.env holds, where it is one of our slots."""
+        path = at.base / "packer" / ".env"
+        if not path.is_file():
+            return None
+        values = dotenv_values(stream=StringIO(path.read_text()))
+        user, _, slot = (values.get("PROXMOX_USERNAME") or "").partition("!")
+        secret = values.get("PROXMOX_TOKEN") or ""
+        if user != self._packer.user or slot not in self._slots or not secret:
+            return None
+        return Credential(user, Secret(secret), slot)
+
+    def _lets_in(self, at: Session, credential: Credential) -> bool:
+        try:
+            at.as_token(credential).get("/access/permissions")
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            return False
+        return True
+
+    # ------------------------------------------------------------- compare
+
+    def _entries(self, seen: Seen) -> Iterator[facts.Acl]:
+        """Yield the ACL entries that must be: the user's, and each existing or coming slot's own."""
+        slots = [slot for slot, _ in seen.expires]
+        for path in needs(self._cluster, seen.known):
+            yield facts.Acl(path, "user", self._packer.user, self._packer.role, True)
+            for slot in slots:
+                yield facts.Acl(path, "token", f"{self._packer.user}!{slot}", self._packer.role, True)
+
+    def _privileges(self, seen: Seen) -> frozenset[str]:
+        return frozenset().union(*needs(self._cluster, seen.known).values())
+
+    def changes(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
+        """Compare pool, user, role, ACLs and tokens."""
+        if not seen.pool:
+            yield Change("pool", None, self._cluster.proxmox.pool)
+        if not seen.user:
+            yield Change("user", None, self._packer.user)
+        privileges = self._privileges(seen)
+        if seen.role is None:
+            yield Change("role", None, f"{self._packer.role} ({len(privileges)} privileges)")
+        elif seen.role != privileges:
+            lacking, extra = privileges - seen.role, seen.role - privileges
+            yield Change("role", ",".join(sorted(extra)) or None, ",".join(sorted(lacking)) or None)
+        for entry in sorted(set(self._entries(seen)) - seen.acls, key=lambda a: (a.path, a.who)):
+            yield Change(f"acl {entry.path}", None, f"{entry.who}: {entry.role}")
+        for slot, separated in seen.privsep:
+            if not separated:
+                yield Change(f"token {slot} privsep", "0", "1")
+        yield from self._token_changes(seen)
+
+    def _token_changes(self, seen: Seen) -> Iterator[Change]:
+        there = dict(seen.expires)
+        if seen.current is None or seen.current.token_id not in there:
+            yield Change("token", None, f"{self._packer.user}!{self._next(seen)}", refresh=bool(there) and self._always)
+        elif self._always:
+            yield Change("token", seen.current.token_id, self._next(seen), refresh=True)
+        elif not seen.valid or 0 < there[seen.current.token_id] < time.time() + DAY:
+            yield Change("token", f"{seen.current.token_id} (refused or expiring)", self._next(seen))
+
+    def _next(self, seen: Seen) -> str:
+        """Return the slot to write: never the one that a running build may use."""
+        return self._slots[1] if seen.current and seen.current.token_id == self._slots[0] else self._slots[0]
+
+    # --------------------------------------------------------------- apply
+
+    def apply(self, at: Session, seen: Seen, wanted: Wanted) -> Credential | None:
+        """Create or mend what differs, write the token, and prove its rights as the token."""
+        pve, packer = at.pve, self._packer
+        if not seen.pool:
+            pve.post("/pools", poolid=self._cluster.proxmox.pool, comment="Groundwork: every guest of ours")
+        privileges = ",".join(sorted(self._privileges(seen)))
+        if seen.role is None:
+            pve.post("/access/roles", roleid=packer.role, privs=privileges)
+        elif seen.role != self._privileges(seen):
+            pve.put(f"/access/roles/{packer.role}", privs=privileges)
+        if not seen.user:
+            pve.post("/access/users", userid=packer.user, comment=COMMENT, enable=1)
+        credential = seen.current
+        renewed = bool(list(self._token_changes(seen)))
+        if renewed or credential is None:
+            credential = self._write_token(at, seen, wanted)
+        for slot, separated in seen.privsep:
+            if not separated and slot != credential.token_id:
+                pve.put(f"/access/users/{packer.user}/token/{slot}", privsep=1)
+        self._grant(at, seen, credential, renewed)
+        self._prove(at, credential, seen.known)
+        return credential
+
+    def _write_token(self, at: Session, seen: Seen, wanted: Wanted) -> Credential:
+        """Make or remake the slot that is not in use; its secret is shown this once."""
+        slot = self._next(seen)
+        path = f"/access/users/{self._packer.user}/token/{slot}"
+        expire = int(time.time()) + self._packer.token_days * DAY
+        there = slot in dict(seen.expires)
+        if there and wanted.version >= (9, 1):
+            answer = at.pve.put(path, regenerate=1, expire=expire, privsep=1)
+        else:
+            if there:
+                at.pve.delete(path)
+            answer = at.pve.post(path, expire=expire, privsep=1, comment=COMMENT)
+        return Credential(self._packer.user, Secret(str(answer["value"])), slot)
+
+    def _grant(self, at: Session, seen: Seen, credential: Credential, renewed: bool) -> None:
+        wanted = set(self._entries(seen))
+        fresh = {
+            facts.Acl(path, "token", credential.identity, self._packer.role, True) for path in needs(self._cluster, seen.known)
+        }
+        have = seen.acls - fresh if renewed else seen.acls
+        if renewed:
+            have |= {a for a in facts.acls(at.pve.get("/access/acl")) if a in fresh}
+        lacking = (wanted | fresh) - have
+        for path in sorted({entry.path for entry in lacking}):
+            entries = [entry for entry in lacking if entry.path == path]
+            at.pve.put(
+                "/access/acl",
+                path=path,
+                roles=self._packer.role,
+                users=",".join(e.who for e in entries if e.kind == "user") or None,
+                tokens=",".join(sorted(e.who for e in entries if e.kind == "token")) or None,
+                propagate=1,
+            )
+
+    def _prove(self, at: Session, credential: Credential, known: frozenset[str]) -> None:
+        """Log in as the token and compare its effective rights with what a build needs."""
+        lacking = lacks(at, self._cluster, credential, known)
+        if lacking:
+            path, privileges = next(iter(lacking.items()))
+            raise StepError(
+                f"token {credential.identity}",
+                "; ".join(f"lacks {', '.join(names)} on {where}" for where, names in lacking.items()),
+                f"give it back: pveum acl modify {path} --tokens '{credential.identity}' --roles {self._packer.role}, "
+                f"and see that role {self._packer.role} and user {credential.user} have {', '.join(privileges)} there",
+            )
+
+    def output(self, seen: Seen, wanted: Wanted) -> Credential:
+        """Give the credential that packer/.env should hold."""
+        if seen.current is None:
+            return Credential(self._packer.user, Secret(""), self._next(seen))
+        return seen.current
+
+    def reason(self, seen: Seen, wanted: Wanted) -> str:
+        """Say who may what."""
+        count = len(self._privileges(seen))
+        return f"{self._packer.user} with {count} privileges on {len(needs(self._cluster, seen.known))} paths, proven as the token"
+
+
+def lacks(at: Session, cluster: Cluster, credential: Credential, known: frozenset[str]) -> dict[str, list[str]]:
+    """Return by path what the token's effective rights lack for a build, asked as the token itself."""
+    return facts.missing(at.as_token(credential).get("/access/permissions"), needs(cluster, known))

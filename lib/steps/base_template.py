@@ -1,0 +1,275 @@
+"""Own the base template: the guest made from the cloud image, its drift, and when it may be made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from lib.config.model import Cluster
+from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
+from lib.errors import Problem, RefusedError
+from lib.facts import cluster as facts
+from lib.steps.access import PackerUser
+from lib.steps.cloud_image import CloudImage, Image
+from lib.steps.session import Session
+
+DESTROY = "destroy-base-template"
+# Set at creation and never again: a difference there means another guest.
+BORN_WITH = ("bios", "machine", "scsihw")
+DISK_KEYS = ("scsi", "virtio", "sata", "ide", "efidisk", "unused")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The template as it should be: image, and configuration keys as Proxmox shows them."""
+
+    image: Image
+    config: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks."""
+
+    guest: facts.Guest | None
+    config: tuple[tuple[str, str], ...]
+    clones: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """What Packer clones."""
+
+    vmid: int
+    node: str
+    lineage: str
+
+
+class BaseTemplate(Step[Session, Seen, Wanted, Template]):
+    """Keep the base template as configured. API: /nodes/{node}/qemu."""
+
+    name: ClassVar[str] = "base_template"
+    needs: ClassVar[tuple[str, ...]] = ("cloud_image", "packer_user")
+
+    def __init__(self, cluster: Cluster, rebuild: bool = False, backup: str = "") -> None:
+        """`rebuild` destroys and makes it anew; `backup` is a storage that gets a vzdump of it first."""
+        self._cluster = cluster
+        self._base = cluster.images.base
+        self._rebuild = rebuild
+        self._backup = backup
+
+    def desired(self, inputs: Inputs) -> Wanted | Unknown:
+        """Want a template made from the image that the step before made."""
+        image = inputs.of(CloudImage)
+        if isinstance(image, Unknown) or isinstance(inputs.of(PackerUser), Unknown):
+            return UNKNOWN
+        config = {
+            "name": self._base.name,
+            "description": f"Groundwork base template, made from {image.volume}, lineage {image.lineage}",
+            "tags": self._cluster.proxmox.tag,
+            "cores": str(self._base.cores),
+            "memory": str(self._base.memory_mib),
+            "cpu": "x86-64-v2-AES",
+            "ostype": "l26",
+            "bios": "ovmf",
+            "machine": "q35",
+            "scsihw": "virtio-scsi-single",
+            "boot": "order=scsi0",
+            "serial0": "socket",
+            "vga": "serial0",
+            "agent": "enabled=1",
+            "ciuser": self._cluster.images.user,
+            "ciupgrade": "0",
+            "ipconfig0": "ip=dhcp",
+        }
+        return Wanted(image, tuple(config.items()))
+
+    def observe(self, at: Session, recent: bool) -> Seen:
+        """Find the guest in the cluster's one listing; read its configuration and what is cloned from it."""
+        guest = next((g for g in facts.guests(at.pve.once("/cluster/resources")) if g.vmid == self._base.vmid), None)
+        if guest is None:
+            return Seen(None, (), ())
+        config: Mapping[str, Any] = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
+        ours = tuple(sorted((str(k), str(v).rstrip("\n")) for k, v in config.items() if k not in ("digest", "meta")))
+        return Seen(guest, ours, self._clones(at, guest) if guest.template else ())
+
+    def _clones(self, at: Session, guest: facts.Guest) -> tuple[str, ...]:
+        """Return the volumes of other guests that hang on this template's disks."""
+        path = f"/nodes/{guest.node}/storage/{self._cluster.proxmox.storage}/content"
+        stem = f"base-{guest.vmid}-disk-"
+        found = {
+            str(row["volid"])
+            for row in at.pve.get(path, content="images")
+            if int(row.get("vmid") or 0) != guest.vmid
+            and (stem in str(row.get("parent") or "") or f":{stem}" in str(row["volid"]))
+        }
+        return tuple(sorted(found))
+
+    # ------------------------------------------------------------- compare
+
+    def _mine(self, seen: Seen) -> bool:
+        return seen.guest is not None and self._cluster.proxmox.tag in seen.guest.tags
+
+    def _fatal(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
+        """Yield the differences that only a new guest can close."""
+        have = dict(seen.config)
+        for key in BORN_WITH:
+            if have.get(key) != dict(wanted.config)[key]:
+                yield Change(key, have.get(key), dict(wanted.config)[key])
+        if f"lineage {wanted.image.lineage}" not in have.get("description", ""):
+            yield Change("lineage", have.get("description") or None, wanted.image.lineage)
+        storage = f"{self._cluster.proxmox.storage}:"
+        for key, what in (("scsi0", "system disk"), ("efidisk0", "EFI disk"), ("ide2", "cloud-init drive")):
+            if not have.get(key, "").startswith(storage):
+                yield Change(what, have.get(key), f"on {self._cluster.proxmox.storage}")
+        size = facts.size_gib(facts.options(have.get("scsi0", "")).get("size", ""))
+        if size > self._base.disk_gib:
+            yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
+
+    def _mendable(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
+        """Yield the differences that are closed in place."""
+        have = dict(seen.config)
+        for key, value in wanted.config:
+            if key not in BORN_WITH and have.get(key) != value:
+                yield Change(key, have.get(key), value)
+        net = facts.options(have.get("net0", ""))
+        if net.get("bridge") != self._cluster.proxmox.bridge or "virtio" not in net:
+            yield Change("net0", have.get("net0"), f"virtio,bridge={self._cluster.proxmox.bridge}")
+        size = facts.size_gib(facts.options(have.get("scsi0", "")).get("size", ""))
+        if size < self._base.disk_gib:
+            yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
+        known = ("scsi0", "efidisk0", "ide2")
+        for key in have:
+            if key.rstrip("0123456789") in DISK_KEYS and key not in known:
+                yield Change(key, have[key], None)
+        assert seen.guest is not None
+        if seen.guest.pool != self._cluster.proxmox.pool:
+            yield Change("pool", seen.guest.pool or None, self._cluster.proxmox.pool)
+        if not seen.guest.template:
+            yield Change("template", "0", "1")
+
+    def changes(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
+        """Compare every attribute that we set, the disks, the template flag and the lineage."""
+        if seen.guest is None:
+            yield Change("guest", None, f"VM {self._base.vmid} {self._base.name}")
+            return
+        if self._rebuild:
+            yield Change("guest", f"VM {self._base.vmid}", "made anew")
+        yield from self._fatal(seen, wanted)
+        yield from self._mendable(seen, wanted)
+
+    def _anew(self, seen: Seen, wanted: Wanted) -> bool:
+        return seen.guest is not None and (self._rebuild or any(True for _ in self._fatal(seen, wanted)))
+
+    def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
+        """Yield a foreign guest on our VMID, and linked clones that forbid a rebuild."""
+        if seen.guest is not None and not self._mine(seen):
+            yield Problem(
+                f"VM {self._base.vmid}",
+                f"is somebody else's ('{seen.guest.name}' on {seen.guest.node}, without our tag '{self._cluster.proxmox.tag}')",
+                "set another images.base.vmid in cluster.toml; foreign guests are never touched",
+            )
+        elif self._anew(seen, wanted) and seen.clones:
+            yield Problem(
+                f"VM {self._base.vmid}",
+                f"cannot be made anew while {len(seen.clones)} linked clones hang on it ({', '.join(seen.clones[:4])})",
+                "destroy those guests, or make them full clones (move their disks), then run again",
+            )
+
+    def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
+        """Yield the destruction of a finished template; one that never got finished holds nothing to lose."""
+        if self._anew(seen, wanted) and seen.guest is not None and seen.guest.template:
+            why = "asked for" if self._rebuild else ", ".join(c.attribute for c in self._fatal(seen, wanted))
+            disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in DISK_KEYS)
+            yield Danger(
+                DESTROY,
+                f"VM {seen.guest.vmid} '{seen.guest.name}' on {seen.guest.node} with {disks} disks would be destroyed ({why})",
+            )
+
+    # --------------------------------------------------------------- apply
+
+    def apply(self, at: Session, seen: Seen, wanted: Wanted) -> None:
+        """Make, mend or make anew; after an interruption, wait for what still runs and look again."""
+        if self._wait_for_earlier(at, seen, wanted):
+            seen = self.observe(at, False)
+        if next(iter(self.problems(seen, wanted)), None):
+            raise RefusedError(f"VM {self._base.vmid}", "has changed since it was planned", "run the command again")
+        if self._anew(seen, wanted):
+            self._destroy(at, seen)
+            seen = Seen(None, (), ())
+        if seen.guest is None:
+            self._create(at, wanted)
+            seen = self.observe(at, False)
+        self._mend(at, seen, wanted)
+        self._rebuild = False
+
+    def _wait_for_earlier(self, at: Session, seen: Seen, wanted: Wanted) -> bool:
+        node = seen.guest.node if seen.guest else wanted.image.node
+        waited = False
+        for kind in ("qmcreate", "resize", "qmtemplate", "qmdestroy"):
+            running = at.pve.running_task(node, kind, str(self._base.vmid))
+            if running is not None:
+                at.pve.task(running, f"the {kind} that an earlier run began", at.limit(1800))
+                waited = True
+        return waited
+
+    def _destroy(self, at: Session, seen: Seen) -> None:
+        assert seen.guest is not None
+        path = f"/nodes/{seen.guest.node}/qemu/{seen.guest.vmid}"
+        if self._backup:
+            at.pve.run(
+                "POST",
+                f"/nodes/{seen.guest.node}/vzdump",
+                f"backup of VM {seen.guest.vmid} to {self._backup}",
+                at.limit(3600),
+                vmid=seen.guest.vmid,
+                storage=self._backup,
+                mode="stop",
+            )
+        options = {"purge": 1, "destroy-unreferenced-disks": 1}
+        at.pve.run("DELETE", path, f"destruction of VM {seen.guest.vmid}", at.limit(600), **options)
+
+    def _create(self, at: Session, wanted: Wanted) -> None:
+        storage = self._cluster.proxmox.storage
+        at.pve.run(
+            "POST",
+            f"/nodes/{wanted.image.node}/qemu",
+            f"creation of VM {self._base.vmid}",
+            at.limit(1800),
+            vmid=self._base.vmid,
+            pool=self._cluster.proxmox.pool,
+            efidisk0=f"{storage}:1,efitype=4m,pre-enrolled-keys=0",
+            scsi0=f"{storage}:0,import-from={wanted.image.volume},discard=on,iothread=1,ssd=1",
+            ide2=f"{storage}:cloudinit",
+            net0=f"virtio,bridge={self._cluster.proxmox.bridge}",
+            **dict(wanted.config),
+        )
+
+    def _mend(self, at: Session, seen: Seen, wanted: Wanted) -> None:
+        assert seen.guest is not None
+        path = f"/nodes/{seen.guest.node}/qemu/{seen.guest.vmid}"
+        todo = {change.attribute: change for change in self._mendable(seen, wanted)}
+        settings = {key: value for key, value in wanted.config if key in todo}
+        if "net0" in todo:
+            settings["net0"] = f"virtio,bridge={self._cluster.proxmox.bridge}"
+        extra = [key for key, change in todo.items() if change.after is None]
+        if extra:
+            settings["delete"] = ",".join(extra)
+        if settings:
+            at.pve.put(f"{path}/config", **settings)
+        if "disk size" in todo:
+            at.pve.run("PUT", f"{path}/resize", "growing of the disk", at.limit(300), disk="scsi0", size=f"{self._base.disk_gib}G")
+        if "pool" in todo:
+            at.pve.put("/pools", poolid=self._cluster.proxmox.pool, vms=str(seen.guest.vmid), **{"allow-move": 1})
+        if "template" in todo:
+            at.pve.run("POST", f"{path}/template", "conversion to a template", at.limit(600))
+
+    def output(self, seen: Seen, wanted: Wanted) -> Template:
+        """Give what to clone."""
+        assert seen.guest is not None
+        return Template(seen.guest.vmid, seen.guest.node, wanted.image.lineage)
+
+    def reason(self, seen: Seen, wanted: Wanted) -> str:
+        """Say how much was compared."""
+        return f"VM {self._base.vmid} matches ({len(wanted.config) + 6} attributes compared)"

@@ -1,0 +1,196 @@
+"""Own the customised cloud image in the tools storage: fetched by digest, customised, named by its lineage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from lib.clients.ssh import Host
+from lib.command import Command, read, write
+from lib.config.model import Cluster
+from lib.engine.step import Change, Inputs, Step, Unknown
+from lib.errors import Problem, StepError
+from lib.facts import tools as facts
+from lib.steps.session import Session
+from lib.steps.tools_storage import ImportStorage, ToolsStorage
+
+RECIPE = 1  # raise it when what virt-customize does changes
+UNFINISHED = "groundwork-unfinished-"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The image that templates are made from: its volume id, its node, and what it was made of."""
+
+    volume: str
+    node: str
+    lineage: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The image as it is: there or not, whether its digest is right (None: not looked at), and leftovers."""
+
+    there: bool
+    recorded: str
+    digest: str | None
+    leftovers: tuple[str, ...]
+    newer: str = ""
+
+
+class CloudImage(Step[Session, Seen, ImportStorage, Image]):
+    """Keep the customised cloud image present and intact. API: /nodes/{node}/storage/{storage}/download-url."""
+
+    name: ClassVar[str] = "cloud_image"
+    needs: ClassVar[tuple[str, ...]] = ("tools_storage",)
+    max_age: ClassVar[float | None] = 86400.0
+
+    def __init__(self, cluster: Cluster, root: Path, rebuild: bool = False) -> None:
+        """`root` is where a relative images.cloud.file starts; `rebuild` makes the image anew."""
+        self._cluster = cluster
+        self._cloud = cluster.images.cloud
+        self._root = root
+        self._rebuild = rebuild
+        made_of = (RECIPE, self._cloud.sha256, *self._cloud.packages)
+        self._lineage = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
+        stem = PurePosixPath(urlsplit(self._cloud.url).path).name.rsplit(".", 1)[0]
+        self._file = f"{stem}-{self._cloud.release}-{self._lineage}.qcow2"
+        self._folder = f"{cluster.tools_storage.path}/import"
+        self._host_name = cluster.tools_storage.host
+
+    def desired(self, inputs: Inputs) -> ImportStorage | Unknown:
+        """Want the image in the tools storage."""
+        return inputs.of(ToolsStorage)
+
+    def observe(self, at: Session, recent: bool) -> Seen:
+        """List the folder and read the recorded digest; compute it too unless a recent check is relied on."""
+        host = at.hosts.on(self._cluster.host(self._host_name).address)
+        listing = host.run(read("ls", "-1", self._folder, ok=frozenset({0, 1, 2}))).stdout.split()
+        there = self._file in listing and f"{self._file}.sha256" in listing
+        recorded, digest = "", None
+        if there:
+            told = host.run(read("cat", f"{self._folder}/{self._file}.sha256")).stdout
+            recorded = facts.digests(told).get(self._file, "")
+            if not recent:
+                digest = self._digest(host, self._file)
+        return Seen(
+            there=there,
+            recorded=recorded,
+            digest=digest,
+            leftovers=tuple(sorted(name for name in listing if name.startswith(UNFINISHED))),
+            newer="" if recent else self._newer(host),
+        )
+
+    def _digest(self, host: Host, name: str) -> str:
+        path = f"{self._folder}/{name}"
+        return facts.digests(host.run(read("sha256sum", path, timeout=600)).stdout).get(path, "")
+
+    def _newer(self, host: Host) -> str:
+        """Return the digest that the publisher's undated folder names now, where it is another one."""
+        dated = f"/release-{self._cloud.release}/"
+        if dated not in self._cloud.url or self._cloud.file:
+            return ""
+        folder, _, name = self._cloud.url.replace(dated, "/release/").rpartition("/")
+        argv = ("wget", "-q", "-O", "-", "--timeout=8", "--tries=1", f"{folder}/SHA256SUMS")
+        answer = host.run(read(*argv, timeout=20, ok=frozenset(range(256))))
+        now = facts.digests(answer.stdout).get(name, "") if answer.exit == 0 else ""
+        return now if now != self._cloud.sha256 else ""
+
+    def changes(self, seen: Seen, wanted: ImportStorage) -> Iterator[Change]:
+        """Compare presence, digest and leftovers."""
+        if not seen.there:
+            yield Change("image", None, self._file)
+        elif seen.digest is not None and seen.digest != seen.recorded:
+            yield Change("digest", seen.digest[:12], seen.recorded[:12] or "recorded")
+        elif self._rebuild:
+            yield Change("image", self._file, "made anew")
+        for name in seen.leftovers:
+            yield Change("leftover", name, None)
+
+    def apply(self, at: Session, seen: Seen, wanted: ImportStorage) -> None:
+        """Fetch under an unfinished name, customise, record the digest, rename into place."""
+        host = at.hosts.on(wanted.address)
+        self._wait_for_earlier(at, wanted)
+        for name in seen.leftovers:
+            host.run(write("rm", "-f", f"{self._folder}/{name}"))
+        right = seen.there and (seen.digest is None or seen.digest == seen.recorded)
+        if right and not self._rebuild:
+            return
+        work = f"{UNFINISHED}{self._lineage}.qcow2"
+        self._fetch(at, host, wanted, work)
+        path = f"{self._folder}/{work}"
+        customise = ("virt-customize", "-a", path, "--install", ",".join(self._cloud.packages), "--truncate", "/etc/machine-id")
+        at.on_wait("virt-customize", 0.0, ", ".join(self._cloud.packages))
+        argv = ("env", "LIBGUESTFS_BACKEND=direct", *customise)
+        host.run(Command(argv, timeout=at.limit(1800)))
+        digest = self._digest(host, work)
+        host.write(f"{self._folder}/{self._file}.sha256", f"{digest}  {self._file}\n".encode(), 0o644)
+        host.run(write("mv", "-f", path, f"{self._folder}/{self._file}"))
+        # From here on only `rebuild` would do it again; the verification that follows must not ask for it.
+        self._rebuild = False
+
+    def _wait_for_earlier(self, at: Session, wanted: ImportStorage) -> None:
+        """Wait for a download that an interrupted run has left running; its result is looked at afterwards."""
+        running = at.pve.running_task(wanted.node, "download", f"{UNFINISHED}{self._lineage}.qcow2")
+        if running is not None:
+            at.pve.task(running, "the download that an earlier run began", at.limit(3600))
+
+    def _fetch(self, at: Session, host: Host, wanted: ImportStorage, work: str) -> None:
+        if self._cloud.file:
+            self._send(at, host, work)
+            return
+        # A file of that name, left whole by an interrupted run, is taken if its digest is right and refused else.
+        host.run(write("rm", "-f", f"{self._folder}/{work}"))
+        at.pve.run(
+            "POST",
+            f"/nodes/{wanted.node}/storage/{wanted.storage}/download-url",
+            f"download of {self._cloud.url}",
+            at.limit(3600),
+            url=self._cloud.url,
+            content="import",
+            filename=work,
+            checksum=self._cloud.sha256,
+            **{"checksum-algorithm": "sha256"},
+        )
+
+    def _send(self, at: Session, host: Host, work: str) -> None:
+        local = self._root / Path(self._cloud.file).expanduser()
+        host.run(write("mkdir", "-p", self._folder))
+        host.upload(local, f"{self._folder}/{work}")
+        got = self._digest(host, work)
+        if got != self._cloud.sha256:
+            host.run(write("rm", "-f", f"{self._folder}/{work}"))
+            raise StepError(str(local), f"arrived with another digest (got {got}, want {self._cloud.sha256})", "run again")
+
+    def problems(self, seen: Seen, wanted: ImportStorage) -> Iterator[Problem]:
+        """Yield a local file that is not there or not the pinned one, where it would be needed."""
+        if not self._cloud.file or seen.there:
+            return
+        local = self._root / Path(self._cloud.file).expanduser()
+        if not local.is_file():
+            yield Problem("images.cloud.file", f"is not there ({local})", "mend the path in cluster.toml")
+            return
+        with local.open("rb") as file:
+            got = hashlib.file_digest(file, "sha256").hexdigest()
+        if got != self._cloud.sha256:
+            yield Problem("images.cloud.file", f"has another digest (got {got}, want {self._cloud.sha256})", "fetch it again")
+
+    def remarks(self, seen: Seen) -> Iterator[str]:
+        """Yield that a newer image was published."""
+        if seen.newer:
+            yield f"a newer cloud image is published (sha256 {seen.newer[:12]}…); pin it in cluster.toml when you want it"
+
+    def output(self, seen: Seen, wanted: ImportStorage) -> Image:
+        """Give the volume."""
+        return Image(f"{wanted.storage}:import/{self._file}", wanted.node, self._lineage)
+
+    def reason(self, seen: Seen, wanted: ImportStorage) -> str:
+        """Say which image, and how it was looked at."""
+        how = "digest computed" if seen.digest is not None else "present"
+        return f"{self._file} ({how})"
+
+

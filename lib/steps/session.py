@@ -1,0 +1,27 @@
+"""Own the clients that one run's steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.clients.pve import Credential, Pve
+from lib.clients.ssh import Hosts
+from lib.clients.waiting import OnWait
+
+
+@dataclass(frozen=True)
+class Session:
+    """One API session, one SSH connection per host, and the folder that rendered files go to."""
+
+    pve: Pve
+    hosts: Hosts
+    as_token: Callable[[Credential], Pve]
+    on_wait: OnWait
+    base: Path
+    timeout: float | None = None
+
+    def limit(self, seconds: float) -> float:
+        """Return the seconds one operation may take: its own limit, or the user's upper bound."""
+        return seconds if self.timeout is None else min(seconds, self.timeout)

@@ -1,0 +1,304 @@
+"""Own the checks that come before everything: is this the cluster that cluster.toml describes, and is it well?"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from lib.command import read
+from lib.config.model import Cluster, Host
+from lib.engine.step import Change, Inputs, Step
+from lib.errors import GroundworkError, Problem
+from lib.facts import cluster as facts
+from lib.steps.session import Session
+
+OLDEST = (8, 4)
+ADMIN_NEEDS = (
+    "Datastore.Allocate",
+    "Datastore.AllocateSpace",
+    "Datastore.AllocateTemplate",
+    "Permissions.Modify",
+    "Pool.Allocate",
+    "Realm.AllocateUser",
+    "SDN.Use",
+    "Sys.Audit",
+    "Sys.Modify",
+    "User.Modify",
+    "VM.Allocate",
+    "VM.Audit",
+    "VM.Config.Disk",
+)
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class HostSeen:
+    """One host from near: what only a slow look shows. `skew` is seconds ahead of this machine."""
+
+    name: str
+    version: tuple[int, int]
+    bridges: frozenset[str]
+    addresses: frozenset[str]
+    skew: float
+    hostname: str
+    gateway_answers: bool
+    names_resolve: bool
+    taken: tuple[str, ...]
+    failed: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Deep:
+    """The slow half of the checks."""
+
+    hosts: tuple[HostSeen, ...]
+    missing_privileges: tuple[str, ...]
+    addresses_used: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The cluster as it is; `deep` is None where a recent slow check is relied on."""
+
+    version: tuple[int, int]
+    membership: facts.Membership
+    guests: tuple[facts.Guest, ...]
+    storage: dict[str, facts.StorageSeen]
+    memory: int
+    ceph: facts.Ceph
+    deep: Deep | None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What later steps may rely on: the PVE version that answers."""
+
+    version: tuple[int, int]
+
+
+class Validation(Step[Session, Seen, Cluster, Validated]):
+    """Check that hosts, network, storage and rights are as cluster.toml says. API: /cluster, /nodes."""
+
+    name: ClassVar[str] = "validation"
+    max_age: ClassVar[float | None] = 86400.0
+    checks_only: ClassVar[bool] = True
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def desired(self, inputs: Inputs) -> Cluster:
+        """Want what cluster.toml says."""
+        return self._cluster
+
+    def observe(self, at: Session, recent: bool) -> Seen:
+        """Look at the cluster's collections; and, unless a recent check is relied on, at each host."""
+        resources = at.pve.once("/cluster/resources")
+        guests = facts.guests(resources)
+        return Seen(
+            version=facts.version(at.pve.once("/version")),
+            membership=facts.membership(at.pve.once("/cluster/status")),
+            guests=guests,
+            storage=facts.storages(resources, self._cluster.proxmox.storage),
+            memory=facts.memory(resources),
+            ceph=facts.ceph(at.pve.once("/cluster/ceph/status")),
+            deep=None if recent else self._deep(at, guests),
+        )
+
+    # ------------------------------------------------------------ the slow half
+
+    def _deep(self, at: Session, guests: tuple[facts.Guest, ...]) -> Deep:
+        hosts = self._cluster.proxmox.hosts
+        shares = self._shares(guests)
+        with ThreadPoolExecutor(16) as pool:
+            seen = list(pool.map(lambda pair: self._host(at, *pair), zip(hosts, shares, strict=True)))
+        rights = at.pve.get("/access/permissions", path="/").get("/", {})
+        return Deep(
+            hosts=tuple(seen),
+            missing_privileges=tuple(name for name in ADMIN_NEEDS if name not in rights),
+            addresses_used=tuple(self._configured(at, guests)),
+        )
+
+    def _ours(self) -> dict[int, str]:
+        images = self._cluster.images
+        named = {guest.vmid: guest.name for guest in self._cluster.guests()}
+        return named | {images.base.vmid: images.base.name, images.golden.vmid: images.golden.name}
+
+    def _addresses(self) -> list[str]:
+        return [self._cluster.kubernetes.virtual_ip, *(guest.address for guest in self._cluster.guests())]
+
+    def _shares(self, guests: tuple[facts.Guest, ...]) -> list[list[str]]:
+        """Deal the addresses that nobody may answer on yet out over the hosts."""
+        ours = {guest.vmid for guest in guests if self._cluster.proxmox.tag in guest.tags}
+        free = [] if ours & {g.vmid for g in self._cluster.guests()} else self._addresses()
+        count = len(self._cluster.proxmox.hosts)
+        return [free[index::count] for index in range(count)]
+
+    def _host(self, at: Session, host: Host, addresses: list[str]) -> HostSeen:
+        try:
+            answer = at.pve.get(f"/nodes/{host.name}/version")
+            network = at.pve.get(f"/nodes/{host.name}/network")
+            asked = time.time()
+            clock = at.pve.get(f"/nodes/{host.name}/time")
+            middle = (asked + time.time()) / 2
+            shell = at.hosts.on(host.address)
+            anything = frozenset(range(256))
+            gateway = shell.run(read("ping", "-c", "1", "-W", "2", self._cluster.network.gateway, ok=anything))
+            name = urlsplit(self._cluster.images.cloud.url).hostname or self._cluster.dns.domain
+            resolves = shell.run(read("getent", "ahosts", name, timeout=15, ok=anything))
+            taken = [a for a in addresses if shell.run(read("ping", "-c", "1", "-W", "1", a, ok=anything)).exit == 0]
+            return HostSeen(
+                name=host.name,
+                version=facts.version(answer),
+                bridges=frozenset(str(n["iface"]) for n in network if n.get("type") in ("bridge", "OVSBridge")),
+                addresses=frozenset(str(n["cidr"]) for n in network if n.get("cidr")),
+                skew=float(clock["time"]) - middle,
+                hostname=shell.run(read("hostname")).stdout.strip(),
+                gateway_answers=gateway.exit == 0,
+                names_resolve=resolves.exit == 0,
+                taken=tuple(taken),
+            )
+        except GroundworkError as error:
+            nothing: frozenset[str] = frozenset()
+            return HostSeen(host.name, (0, 0), nothing, nothing, 0.0, "", False, False, (), error.report)
+
+    def _configured(self, at: Session, guests: tuple[facts.Guest, ...]) -> Iterator[tuple[str, int]]:
+        """Yield (address, VMID) of foreign guests that were given one of our addresses by cloud-init."""
+        wanted = set(self._addresses())
+        for guest in guests:
+            if self._cluster.proxmox.tag in guest.tags or guest.kind != "qemu":
+                continue
+            config = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
+            for key, value in config.items():
+                if key.startswith("ipconfig"):
+                    address = facts.options(str(value)).get("ip", "").partition("/")[0]
+                    if address in wanted:
+                        yield address, guest.vmid
+
+    # ------------------------------------------------------------- judgement
+
+    def changes(self, seen: Seen, wanted: Cluster) -> Iterator[Change]:
+        """Validation changes nothing."""
+        return iter(())
+
+    def problems(self, seen: Seen, wanted: Cluster) -> Iterator[Problem]:
+        """Yield everything that is not as it must be."""
+        yield from self._cluster_problems(seen)
+        yield from self._storage_problems(seen)
+        yield from self._guest_problems(seen)
+        if seen.deep is not None:
+            for host in seen.deep.hosts:
+                yield from self._host_problems(host)
+            if seen.deep.missing_privileges:
+                yield Problem(
+                    "administrator",
+                    f"lacks {', '.join(seen.deep.missing_privileges)} on /",
+                    "use an administrator's token in .env (PROXMOX_ADMIN_TOKEN), without privilege separation",
+                )
+
+    def _cluster_problems(self, seen: Seen) -> Iterator[Problem]:
+        if seen.version < OLDEST:
+            got = ".".join(map(str, seen.version))
+            yield Problem("Proxmox VE", f"is too old (got {got}, want 8.4 or newer)", "upgrade the hosts first")
+        if not seen.membership.quorate:
+            yield Problem("cluster", "has no quorum", "bring the missing hosts back: `pvecm status` on any host")
+        for host in self._cluster.proxmox.hosts:
+            if host.name not in seen.membership.nodes:
+                have = ", ".join(sorted(seen.membership.nodes))
+                yield Problem(host.name, f"is no node of this cluster (it has {have})", "mend proxmox.hosts in cluster.toml")
+            elif host.name not in seen.membership.online:
+                yield Problem(host.name, "is offline", f"start it, or look at `systemctl status corosync` on {host.address}")
+
+    def _storage_problems(self, seen: Seen) -> Iterator[Problem]:
+        name, limit = self._cluster.proxmox.storage, self._cluster.proxmox.near_full_percent
+        for host in self._cluster.proxmox.hosts:
+            state = seen.storage.get(host.name)
+            if state is None or state.status != "available":
+                got = "missing" if state is None else state.status
+                yield Problem(f"storage {name}", f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}")
+        if seen.ceph.health == "HEALTH_ERR":
+            yield Problem("Ceph", f"is not healthy ({', '.join(seen.ceph.checks) or seen.ceph.health})", "`ceph health detail` on any host")
+        if seen.ceph.used_percent >= limit:
+            yield Problem("Ceph", f"is near full (got {seen.ceph.used_percent:.0f} %, want below {limit} %)", "free space, or add OSDs")
+        yield from self._room(seen)
+
+    def _room(self, seen: Seen) -> Iterator[Problem]:
+        there = {guest.vmid for guest in seen.guests}
+        coming = [guest for guest in self._cluster.guests() if guest.vmid not in there]
+        disk = sum(guest.disk_gib for guest in coming)
+        if self._cluster.images.base.vmid not in there:
+            disk += self._cluster.images.base.disk_gib
+        states = list(seen.storage.values())
+        free = (states[0].size - states[0].used) // GIB if states else 0
+        if states and disk > free:
+            yield Problem(
+                f"storage {self._cluster.proxmox.storage}",
+                f"has no room for what is to come (got {free} GiB free, want {disk} GiB)",
+                "make disks or counts smaller in cluster.toml, or add OSDs",
+            )
+        need = sum(guest.memory_gib for guest in self._cluster.guests())
+        if seen.memory and need > seen.memory // GIB:
+            yield Problem("memory", f"does not suffice (got {seen.memory // GIB} GiB, want {need} GiB)", "make the guests smaller")
+
+    def _guest_problems(self, seen: Seen) -> Iterator[Problem]:
+        ours = self._ours()
+        for guest in seen.guests:
+            if guest.vmid in ours and self._cluster.proxmox.tag not in guest.tags:
+                yield Problem(
+                    f"VM {guest.vmid}",
+                    f"is somebody else's ('{guest.name}' on {guest.node}, without our tag '{self._cluster.proxmox.tag}')",
+                    f"give '{ours[guest.vmid]}' another VMID in cluster.toml; foreign guests are never touched",
+                )
+        for address, vmid in seen.deep.addresses_used if seen.deep else ():
+            yield Problem(address, f"is configured on somebody else's VM {vmid}", "choose another address in cluster.toml")
+
+    def _host_problems(self, host: HostSeen) -> Iterator[Problem]:
+        if host.failed is not None:
+            yield host.failed
+            return
+        network = self._cluster.network
+        if host.hostname.partition(".")[0] != host.name:
+            yield Problem(host.name, f"answers under another name (got {host.hostname})", "mend its address in cluster.toml")
+        if host.version < OLDEST:
+            got = ".".join(map(str, host.version))
+            yield Problem(host.name, f"Proxmox VE is too old (got {got}, want 8.4 or newer)", "upgrade it first")
+        if self._cluster.proxmox.bridge not in host.bridges:
+            have = ", ".join(sorted(host.bridges)) or "none"
+            yield Problem(host.name, f"has no bridge {self._cluster.proxmox.bridge} (got {have})", "proxmox.bridge in cluster.toml")
+        most = self._cluster.proxmox.max_clock_skew_seconds
+        if abs(host.skew) > most:
+            yield Problem(host.name, f"its clock is off (got {host.skew:+.0f} s, want within {most} s)", "`chronyc tracking` there")
+        if not host.gateway_answers:
+            yield Problem(host.name, f"gets no answer from the gateway {network.gateway}", "check network.gateway and the cabling")
+        if not host.names_resolve and not self._cluster.images.cloud.file:
+            yield Problem(host.name, "cannot resolve names", f"check /etc/resolv.conf there ({', '.join(network.nameservers)})")
+        for address in host.taken:
+            yield Problem(address, "answers already, and is no guest of ours", "choose another address in cluster.toml")
+        wanted = ipaddress.ip_network(network.cidr)
+        if host.addresses and not any(ipaddress.ip_interface(a).network == wanted for a in host.addresses):
+            have = ", ".join(sorted(host.addresses))
+            yield Problem(host.name, f"is in another network (got {have}, want {network.cidr})", "network.cidr in cluster.toml")
+
+    def remarks(self, seen: Seen) -> Iterator[str]:
+        """Yield mixed versions and Ceph's warnings."""
+        versions = {host.version for host in seen.deep.hosts if not host.failed} if seen.deep else set()
+        if len(versions) > 1:
+            yield "hosts run different versions: " + ", ".join(sorted(".".join(map(str, v)) for v in versions))
+        if seen.ceph.health == "HEALTH_WARN":
+            yield f"Ceph warns: {', '.join(seen.ceph.checks) or 'see `ceph health detail`'}"
+
+    def apply(self, at: Session, seen: Seen, wanted: Cluster) -> None:
+        """Do nothing: a check has nothing to apply."""
+
+    def output(self, seen: Seen, wanted: Cluster) -> Validated:
+        """Give the version."""
+        return Validated(seen.version)
+
+    def reason(self, seen: Seen, wanted: Cluster) -> str:
+        """Say what was looked at."""
+        version = ".".join(map(str, seen.version))
+        return f"{len(wanted.proxmox.hosts)} hosts, PVE {version}, quorum, storage {wanted.proxmox.storage}, {seen.ceph.health}"
