@@ -212,6 +212,35 @@ class Hosts:
             host.close()
 
 
+@dataclass(frozen=True)
+class HostKey:
+    """A host's public key as it presents itself: type, base64 text, SHA-256 fingerprint."""
+
+    kind: str
+    text: str
+    fingerprint: str
+
+
+def present(address: str, login: Login) -> HostKey:
+    """Ask a host for its key without logging in; trusts nothing.
+
+    Raises:
+        UnreachableError: it does not answer as an SSH server.
+    """
+    host, port = login.reach.get(f"{address}:{login.port}", (address, login.port))
+    try:
+        with contextlib.closing(socket.create_connection((host, port), timeout=10)) as sock:
+            transport = paramiko.Transport(sock)
+            try:
+                transport.start_client(timeout=10)
+                key = transport.get_remote_server_key()
+            finally:
+                transport.close()
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise UnreachableError(f"ssh {address}", f"cannot be reached ({error})", "is the host up, and sshd running?") from None
+    return HostKey(key.get_name(), key.get_base64(), key.fingerprint)
+
+
 def _connection(address: str, login: Login, connect_timeout: float) -> Connection:
     """Make a Fabric connection that takes the user's OpenSSH configuration and trusts known host keys alone."""
     ssh_config = SSHConfig()

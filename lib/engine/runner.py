@@ -39,11 +39,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """The flags that hold for a whole run."""
+    """The flags that hold for a whole run; `deep` relies on no recent check."""
 
     dry_run: bool = False
     rerun: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
+    deep: bool = False
 
 
 @dataclass

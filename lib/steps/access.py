@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from lib.clients.pve import Credential
 from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown
-from lib.errors import ApiError, StepError
+from lib.errors import ApiError, Problem, StepError
 from lib.facts import access as facts
 from lib.secrets import Secret
 from lib.steps.session import Session
@@ -65,6 +65,7 @@ class Seen:
     privsep: tuple[tuple[str, bool], ...]
     current: Credential | None
     valid: bool
+    lacking: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class PackerUser(Step[Session, Seen, Wanted, Credential]):
@@ -73,8 +74,12 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     name: ClassVar[str] = "packer_user"
     needs: ClassVar[tuple[str, ...]] = ("validation", "tools_storage")
 
-    def __init__(self, cluster: Cluster, refresh_always: bool) -> None:
-        """`refresh_always`: write the other token slot at every run, else only where the current one fails."""
+    def __init__(self, cluster: Cluster, refresh_always: bool, prove: bool = False) -> None:
+        """`refresh_always`: write the other token slot at every run, else only where the current one fails.
+
+        `prove`: log in as the current token at every observation and name what it lacks.
+        """
+        self._prove_always = prove
         self._cluster = cluster
         self._packer = cluster.packer
         self._always = refresh_always
@@ -93,16 +98,20 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         tokens = {t["tokenid"]: t for t in at.pve.get(f"/access/users/{self._packer.user}/token")} if user else {}
         ours = {slot: tokens[slot] for slot in self._slots if slot in tokens}
         current = self._current(at)
+        known = roles.get("Administrator", frozenset())
+        valid = (self._prove_always or not self._always) and current is not None and self._lets_in(at, current)
+        lacking = lacks(at, self._cluster, current, known) if self._prove_always and valid and current else {}
         return Seen(
             pool=any(row["poolid"] == self._cluster.proxmox.pool for row in at.pve.once("/pools")),
             user=user,
             role=roles.get(self._packer.role),
-            known=roles.get("Administrator", frozenset()),
+            known=known,
             acls=frozenset(a for a in facts.acls(at.pve.once("/access/acl")) if a.who.partition("!")[0] == self._packer.user),
             expires=tuple((slot, int(token.get("expire") or 0)) for slot, token in ours.items()),
             privsep=tuple((slot, bool(int(token.get("privsep", 1)))) for slot, token in ours.items()),
             current=current,
-            valid=not self._always and current is not None and self._lets_in(at, current),
+            valid=valid,
+            lacking=tuple((path, tuple(names)) for path, names in lacking.items()),
         )
 
     def _current(self, at: Session) -> Credential | None:
@@ -232,15 +241,24 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
 
     def _prove(self, at: Session, credential: Credential, known: frozenset[str]) -> None:
         """Log in as the token and compare its effective rights with what a build needs."""
-        lacking = lacks(at, self._cluster, credential, known)
-        if lacking:
-            path, privileges = next(iter(lacking.items()))
-            raise StepError(
-                f"token {credential.identity}",
-                "; ".join(f"lacks {', '.join(names)} on {where}" for where, names in lacking.items()),
-                f"give it back: pveum acl modify {path} --tokens '{credential.identity}' --roles {self._packer.role}, "
-                f"and see that role {self._packer.role} and user {credential.user} have {', '.join(privileges)} there",
-            )
+        for problem in self._told(credential, lacks(at, self._cluster, credential, known)):
+            raise StepError(problem.subject, problem.problem, problem.fix)
+
+    def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
+        """Yield what the current token lacks, where that was looked at."""
+        if seen.current is not None:
+            yield from self._told(seen.current, {path: list(names) for path, names in seen.lacking})
+
+    def _told(self, credential: Credential, lacking: dict[str, list[str]]) -> Iterator[Problem]:
+        if not lacking:
+            return
+        path, privileges = next(iter(lacking.items()))
+        yield Problem(
+            f"token {credential.identity}",
+            "; ".join(f"lacks {', '.join(names)} on {where}" for where, names in lacking.items()),
+            f"give it back: pveum acl modify {path} --tokens '{credential.identity}' --roles {self._packer.role}, "
+            f"and see that role {self._packer.role} and user {credential.user} have {', '.join(privileges)} there",
+        )
 
     def output(self, seen: Seen, wanted: Wanted) -> Credential:
         """Give the credential that packer/.env should hold."""

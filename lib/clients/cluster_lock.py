@@ -1,0 +1,97 @@
+"""Own the lock that every operator sees: a pool in the Proxmox cluster, since creating one is atomic."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from getpass import getuser
+from typing import Any
+
+from lib.clients.pve import Pve
+from lib.errors import ApiError, GroundworkError, LockedError
+
+POOL = "groundwork-lock"
+RENEW = 60.0  # seconds between signs of life
+STALE = 300.0  # seconds without one after which a holder counts as dead
+
+
+@contextlib.contextmanager
+def cluster_lock(pve: Pve, dry_run: bool) -> Iterator[None]:
+    """Hold the cluster's lock; a dry run writes nothing, so takes none. API: /pools.
+
+    Raises:
+        LockedError: somebody else holds it; says who, where and since when.
+    """
+    if dry_run:
+        yield
+        return
+    mine = {"owner": getuser(), "host": socket.gethostname(), "pid": os.getpid(), "started": round(time.time())}
+    _take(pve, mine)
+    done = threading.Event()
+    sign = threading.Thread(target=_live, args=(pve, mine, done), daemon=True)
+    sign.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sign.join()
+        pve.delete(f"/pools/{POOL}")
+
+
+def _comment(mine: dict[str, Any]) -> str:
+    return json.dumps(mine | {"renewed": round(time.time())})
+
+
+def _take(pve: Pve, mine: dict[str, Any]) -> None:
+    for _ in range(2):
+        try:
+            pve.post("/pools", poolid=POOL, comment=_comment(mine))
+            return
+        except ApiError as error:
+            if "already exists" not in error.message:
+                raise
+        holder = next((row.get("comment", "") for row in pve.get("/pools") if row["poolid"] == POOL), None)
+        if holder is None:
+            continue  # released between the two requests
+        _check_dead(str(holder), mine)
+        # The holder died without releasing it: take its place, in the same atomic way.
+        with contextlib.suppress(ApiError):
+            pve.delete(f"/pools/{POOL}")
+    raise LockedError("cluster lock", "another run took it at the same moment", "run the command again")
+
+
+def _check_dead(comment: str, mine: dict[str, Any]) -> None:
+    try:
+        holder = json.loads(comment)
+        same_machine = holder["host"] == mine["host"]
+        dead = same_machine and not _alive(int(holder["pid"]))
+        silent = time.time() - float(holder["renewed"])
+        told = f"{holder['owner']} on {holder['host']} (pid {holder['pid']}) for {time.time() - holder['started']:.0f} s"
+    except (ValueError, KeyError, TypeError):
+        raise LockedError(
+            "cluster lock", f"pool {POOL} is not one of our locks (comment {comment!r})", f"look at it, then remove pool {POOL}"
+        ) from None
+    if not dead and silent < STALE:
+        fix = f"wait for that run; a dead one is taken over {STALE:.0f} s after its last sign of life"
+        raise LockedError("cluster lock", f"is held by {told}", fix)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _live(pve: Pve, mine: dict[str, Any], done: threading.Event) -> None:
+    while not done.wait(RENEW):
+        with contextlib.suppress(GroundworkError):  # the next sign will do
+            pve.put("/pools", poolid=POOL, comment=_comment(mine))

@@ -1,0 +1,198 @@
+"""Own one run from flags to exit code: configuration, target, clients, lock, engine, output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from invoke import Exit
+
+from lib.clients.cluster_lock import cluster_lock
+from lib.clients.pve import Credential, Pve
+from lib.clients.pvesh import PveOverSsh
+from lib.clients.ssh import Hosts
+from lib.config.cluster import load_cluster
+from lib.config.model import Cluster
+from lib.engine.evidence import Evidence, digest
+from lib.engine.lock import local_lock
+from lib.engine.plan import PhaseResult, RunResult
+from lib.engine.runlog import RunLog
+from lib.engine.runner import Options, Runner, current_step
+from lib.errors import FAILED, OK, PENDING, REFUSED, UsageError
+from lib.phases import PHASES, AnyStep, Wish, chain
+from lib.steps.session import Session
+from lib.tasks.console import Screen, print_json
+from lib.tasks.target import Target, administrator, choose, ssh_address, tls_of
+
+EXIT = {"failed": FAILED, "refused": REFUSED}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What was typed, checked; the same for every phase task."""
+
+    dry_run: bool = False
+    as_json: bool = False
+    timeout: float | None = None
+    rerun: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+    only: bool = False
+    verbose: bool = False
+    rebuild: bool = False
+    backup: str = ""
+    reset_state: bool = False
+    detailed: bool = False
+    as_markdown: bool = False
+    deep: bool = False
+
+
+def names(text: str | Sequence[str]) -> frozenset[str]:
+    """Split `a,b` (also given several times) into names."""
+    parts = [text] if isinstance(text, str) else list(text)
+    return frozenset(name.strip() for part in parts for name in part.split(",") if name.strip())
+
+
+def seconds(text: str) -> float | None:
+    """Read --timeout.
+
+    Raises:
+        UsageError: it is no positive number of seconds.
+    """
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError("--timeout", f"is no positive number of seconds (got {text!r})", "for example --timeout 600")
+    return value
+
+
+def root() -> Path:
+    """Return the checkout that this code lies in; it works from any folder."""
+    return Path(__file__).resolve().parent.parent.parent
+
+
+def run(command: str, phases: Sequence[str], flags: Flags) -> None:
+    """Make one run and print it.
+
+    Raises:
+        Exit: with the exit code of the outcome, where it is not 0.
+        GroundworkError: the run could not even begin.
+    """
+    began = time.monotonic()
+    screen = Screen(flags.as_json or flags.as_markdown, flags.verbose)
+    here = root()
+    cluster = load_cluster(here / "cluster.toml")
+    target = choose(here, os.environ, cluster)
+    screen.title(f"groundwork {command} · {target.told}")
+    for warning in target.warnings:
+        screen.line(f"  warning: {warning}", "yellow")
+    steps_by_phase = {phase.name: phase.steps(cluster, _wish(here, target, cluster, flags, phases)) for phase in chain(phases)}
+    steps = [step for steps in steps_by_phase.values() for step in steps]
+    _check_names(flags, steps)
+    screen.expect([step.name for step in steps])
+    with _locked(target, flags), _session(target, flags, screen) as (session, log):
+        evidence = _evidence(target, flags)
+        runner = Runner(steps, session, _options(flags), evidence, digest(cluster), log, screen)
+        with cluster_lock(session.pve, flags.dry_run):
+            results = {result.name: result for result in runner.run()}
+    result = RunResult(
+        command,
+        target.name,
+        [PhaseResult(name, [results[step.name] for step in steps]) for name, steps in steps_by_phase.items()],
+        time.monotonic() - began,
+    )
+    if command == "status":
+        _tell_history(result, evidence)
+    _print(result, flags, screen)
+    code = EXIT.get(result.outcome, OK)
+    if flags.detailed and result.outcome == "pending":
+        code = PENDING
+    if code:
+        raise Exit(code=code)
+
+
+def _tell_history(result: RunResult, evidence: Evidence) -> None:
+    """Add when each step was last made so; evidence, shown and never relied on."""
+    for step in (step for phase in result.phases for step in phase.steps):
+        finished = evidence.of(step.name).get("finished")
+        if finished:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(finished)))
+            step.reason += f"; made so {when}"
+
+
+def _print(result: RunResult, flags: Flags, screen: Screen) -> None:
+    screen.result(result, flags.dry_run)
+    if flags.as_markdown:
+        sys.stdout.write(result.markdown())
+    elif flags.as_json:
+        print_json(result)
+
+
+def _wish(here: Path, target: Target, cluster: Cluster, flags: Flags, phases: Sequence[str]) -> Wish:
+    always = cluster.packer.token_refresh == "always" and "foundation" in phases
+    return Wish(here, target.api_url, always, flags.rebuild, flags.backup, flags.deep)
+
+
+def _options(flags: Flags) -> Options:
+    return Options(flags.dry_run, flags.rerun, flags.allow, flags.deep)
+
+
+def _check_names(flags: Flags, steps: Sequence[AnyStep]) -> None:
+    known = {step.name for step in steps}
+    for name in sorted(flags.rerun - known):
+        raise UsageError("--rerun", f"no such step: {name}", f"the steps are {', '.join(sorted(known))}")
+
+
+@contextlib.contextmanager
+def _locked(target: Target, flags: Flags) -> Iterator[None]:
+    """Hold the local lock; a dry run neither takes nor minds it."""
+    if flags.dry_run:
+        yield
+        return
+    with local_lock(target.base / ".groundwork" / "lock"):
+        yield
+
+
+def _evidence(target: Target, flags: Flags) -> Evidence:
+    path = target.base / ".foundation-state.json"
+    if flags.reset_state and not flags.dry_run:
+        path.unlink(missing_ok=True)
+    return Evidence(path, target.identity)
+
+
+@contextlib.contextmanager
+def _session(target: Target, flags: Flags, screen: Screen) -> Iterator[tuple[Session, RunLog]]:
+    """Open what a run needs, and close it."""
+    log = RunLog(None if flags.dry_run else target.base / ".groundwork" / "runs")
+
+    def on_wait(what: str, waited: float, last: str) -> None:
+        log.write("wait", step=current_step.get(), what=what, seconds=round(waited, 1), last=last)
+        screen.waiting(current_step.get(), what, waited, last)
+
+    hosts = Hosts(target.login, on_wait, flags.timeout or 3600.0)
+    try:
+        tls = tls_of(target, hosts)
+        limit = min(30.0, flags.timeout or 30.0)
+
+        def connect(credential: Credential) -> Pve:
+            return Pve(target.endpoints, credential, tls, on_wait, limit)
+
+        admin = administrator(target, hosts, flags.dry_run)
+        pve = connect(admin) if admin else PveOverSsh(hosts.on(ssh_address(target)), on_wait)
+        yield Session(pve, hosts, connect, on_wait, target.base, flags.timeout), log
+    finally:
+        hosts.close()
+        log.close()
+
+
+def phase_names() -> list[str]:
+    """Return every phase that exists."""
+    return list(PHASES)

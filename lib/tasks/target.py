@@ -1,0 +1,167 @@
+"""Own the choice between the lab and real hosts, and how each is reached and logged in to.
+
+Where no Proxmox host was ever configured the target is the lab. Once a real
+target has been used here, the lab is entered only by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.clients.pve import Credential, Tls
+from lib.clients.ssh import Hosts, Login
+from lib.command import read, write
+from lib.config.access import Access
+from lib.config.environment import read_environment
+from lib.config.model import Cluster
+from lib.engine.evidence import write_file
+from lib.errors import CommandError, ConfigurationError, Problem, StepError
+from lib.secrets import Secret
+
+ADMIN_TOKEN_HOURS = 12
+CA_ON_HOST = "/etc/pve/pve-root-ca.pem"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run goes: its name in reports, the folder its files go to, and how it is reached."""
+
+    name: str
+    told: str
+    base: Path
+    access: Access
+    login: Login
+    endpoints: tuple[tuple[str, int], ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def api_url(self) -> str:
+        """The API as Packer wants it."""
+        host, port = self.endpoints[0]
+        return f"https://{host}:{port}/api2/json"
+
+    @property
+    def identity(self) -> str:
+        """What the evidence is tied to: the cluster's CA where one is known, else the host."""
+        ca = self.access.ca_file or self.base / ".groundwork" / "cluster-ca.pem"
+        return hashlib.sha256(ca.read_bytes()).hexdigest()[:16] if ca.is_file() else self.name
+
+
+def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
+    """Choose the target.
+
+    Raises:
+        ConfigurationError: `.env` is half filled, or missing although a real target was used here.
+    """
+    access = read_environment(root, environ)
+    used = root / ".groundwork"
+    if access is None and used.is_dir() and environ.get("GROUNDWORK_TARGET") != "lab":
+        raise ConfigurationError(
+            [Problem(".env", "is missing, and a real cluster was used from here", "restore it, or say GROUNDWORK_TARGET=lab")]
+        )
+    if access is None or access.kind == "lab":
+        return _lab(root, cluster)
+    host = access.hosts[0][0]
+    warnings = () if access.verify else ("TLS verification is turned off by PROXMOX_TLS_VERIFY=no",)
+    login = Login(access.ssh_user, access.ssh_port, access.ssh_key, _known_hosts(root, access))
+    return Target(host, f"Proxmox at {host}", root, access, login, tuple(access.hosts), warnings)
+
+
+def _known_hosts(root: Path, access: Access) -> Path | None:
+    recorded = root / ".groundwork" / "known_hosts"
+    return access.known_hosts or (recorded if recorded.is_file() else None)
+
+
+def _lab(root: Path, cluster: Cluster) -> Target:
+    from lib.lab.start import ensure  # the product knows the lab only here
+
+    lab = ensure(root)
+    base = root / ".lab"
+    endpoints = []
+    for url in lab["api"].values():
+        host, _, port = url.removeprefix("https://").rpartition(":")
+        endpoints.append((host, int(port)))
+    reach = {f"{address}:22": ("127.0.0.1", port) for address, port in lab["ssh"].items()}
+    access = Access(kind="lab", hosts=tuple(endpoints), ca_file=root / lab["ca_file"])
+    missing = [host.address for host in cluster.proxmox.hosts if f"{host.address}:22" not in reach]
+    if missing:
+        raise StepError(
+            "lab", f"was made for another cluster.toml (it has no host {', '.join(missing)})", "invoke lab.reset, then run again"
+        )
+    login = Login("root", 22, root / lab["ssh_key_file"], base / "known_hosts", reach)
+    told = "rehearsal in the lab (no PROXMOX_HOST is configured; no hardware is touched)"
+    return Target("lab", told, base, access, login, tuple(endpoints), ())
+
+
+def tls_of(target: Target, hosts: Hosts) -> Tls:
+    """Say how the API's certificate is checked; fetch the cluster's own CA over verified SSH where nothing else is said."""
+    access = target.access
+    if access.ca_file is not None or access.fingerprint or not access.verify:
+        return Tls(access.ca_file, access.fingerprint, access.verify)
+    kept = target.base / ".groundwork" / "cluster-ca.pem"
+    if not kept.is_file():
+        content = hosts.on(target.endpoints[0][0]).run(read("cat", CA_ON_HOST)).stdout
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_file(kept, content)
+    return Tls(ca_file=kept)
+
+
+def administrator(target: Target, hosts: Hosts, dry_run: bool) -> Credential | None:
+    """Return the administrator's credential: from .env, or a short-lived token made over SSH with pveum.
+
+    The token's name is derived from this checkout, so a lost one is replaced and never
+    left behind. None in a dry run that would have to make one.
+    """
+    access = target.access
+    if access.token is not None:
+        user, _, token_id = access.token_id.partition("!")
+        return Credential(user, access.token, token_id)
+    if access.password is not None:
+        return Credential(access.user, access.password)
+    kept = target.base / ".groundwork" / "admin-token.json"
+    known = _kept(kept)
+    if known is not None or dry_run:
+        return known
+    here = hashlib.sha256(f"{socket.gethostname()}:{target.base}".encode()).hexdigest()[:8]
+    token_id = f"groundwork-{here}"
+    shell = hosts.on(ssh_address(target))
+    add = ("pveum", "user", "token", "add", "root@pam", token_id, "--privsep", "0")
+    expire = int(time.time()) + ADMIN_TOKEN_HOURS * 3600
+    command = write(*add, "--expire", str(expire), "--comment", "groundwork", "--output-format", "json")
+    try:
+        answer = shell.run(command)
+    except CommandError as error:
+        if "already exists" not in error.stderr:
+            raise
+        shell.run(write("pveum", "user", "token", "remove", "root@pam", token_id))
+        answer = shell.run(command)
+    value = str(json.loads(answer.stdout)["value"])
+    credential = Credential("root@pam", Secret(value), token_id)
+    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    body = {"user": "root@pam", "token_id": token_id, "value": value, "expire": expire}
+    write_file(kept, json.dumps(body) + "\n")
+    return credential
+
+
+def ssh_address(target: Target) -> str:
+    """Return a host of the cluster to log in to: the first API host."""
+    if target.login.reach:
+        return next(iter(target.login.reach)).rpartition(":")[0]
+    return target.endpoints[0][0]
+
+
+def _kept(path: Path) -> Credential | None:
+    """Return the token kept from an earlier run, while it has an hour left."""
+    try:
+        found = json.loads(path.read_text())
+        if float(found["expire"]) < time.time() + 3600:
+            return None
+        return Credential(found["user"], Secret(found["value"]), found["token_id"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

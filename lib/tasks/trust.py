@@ -1,0 +1,73 @@
+"""Own `invoke trust`: show who the hosts say they are, and write it down. In no other way is a key accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from pathlib import Path
+
+from lib.clients.ssh import Hosts, Login, present
+from lib.config.cluster import load_cluster
+from lib.engine.evidence import write_file
+from lib.errors import GroundworkError, RefusedError
+from lib.tasks.console import Screen
+from lib.tasks.run import root
+from lib.tasks.target import Target, choose, tls_of
+
+
+def record(replace: str) -> None:
+    """Print each host's key with its fingerprint and record it; then the cluster CA's, fetched over verified SSH.
+
+    Raises:
+        RefusedError: a recorded key has changed and was not named by --replace.
+    """
+    screen = Screen(False, False)
+    cluster = load_cluster(root() / "cluster.toml")
+    target = choose(root(), os.environ, cluster)
+    screen.title(f"groundwork trust · {target.told}")
+    path = target.base / ".groundwork" / "known_hosts"
+    known = _read(path)
+    changed = []
+    for host in cluster.proxmox.hosts:
+        key = present(host.address, target.login)
+        entry = f"{key.kind} {key.text}"
+        name = host.address if target.login.port == 22 else f"[{host.address}]:{target.login.port}"
+        before = known.get(name)
+        state = "known" if before == entry else "new" if before is None else "CHANGED"
+        screen.line(f"  {host.name:<12} {host.address:<16} {key.kind:<22} {key.fingerprint}  {state}")
+        if state == "CHANGED" and replace != host.address:
+            changed.append(host.address)
+            continue
+        known[name] = entry
+    if changed:
+        raise RefusedError(
+            changed[0], "its host key is not the one that was recorded", f"if it was reinstalled: invoke trust --replace {changed[0]}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_file(path, "".join(f"{name} {entry}\n" for name, entry in known.items()))
+    screen.line(f"  recorded in {path.relative_to(root())}")
+    _show_ca(screen, target, path)
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    return {name: rest for name, _, rest in (line.partition(" ") for line in path.read_text().splitlines()) if rest}
+
+
+def _show_ca(screen: Screen, target: Target, known_hosts: Path) -> None:
+    login = target.login if target.login.reach else Login(target.login.user, target.login.port, target.login.key, known_hosts)
+    hosts = Hosts(login, lambda *_: None)
+    try:
+        tls = tls_of(target, hosts)
+    except GroundworkError as error:
+        screen.line(f"  cluster CA: not fetched ({error.report.problem})", "yellow")
+        return
+    finally:
+        hosts.close()
+    if tls.ca_file is not None:
+        der = ssl.PEM_cert_to_DER_cert(tls.ca_file.read_text())
+        digest = hashlib.sha256(der).hexdigest().upper()
+        told = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
+        screen.line(f"  cluster CA   SHA256 {told}")

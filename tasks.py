@@ -1,0 +1,20 @@
+"""Groundwork's tasks, assembled. The logic is in lib/."""
+
+import sys
+
+# Invoke turns this on for the file that it loads; without bytecode every run would compile everything.
+sys.dont_write_bytecode = False
+
+from invoke import Collection  # noqa: E402
+
+from lib.tasks import across, foundation, lab  # noqa: E402
+
+ns = Collection(
+    foundation.foundation,
+    across.plan,
+    across.status,
+    across.drift,
+    across.doctor,
+    across.trust,
+)
+ns.add_collection(Collection.from_module(lab), name="lab")
