@@ -1,0 +1,92 @@
+"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `bench`, `docs`, `e2e`, `lock`.
+
+Each session is a plain virtual environment filled from a hash-pinned file of
+requirements/. What a session runs is configured in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["test", "lint", "types"]
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+LOCKED = {"run": None, "test": "run", "check": "test", "lock": None}  # file: the one whose pins it has to keep
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Run the tests on all cores; what is given after `--` goes to pytest."""
+    install(session, "test")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and who imports whom."""
+    install(session, "check")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of product and tests, strictly."""
+    install(session, "check")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the speeds that are promised; fail where one is not kept."""
+    install(session, "test")
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Follow every link of the pages and try every command, file and schema that they name."""
+    install(session, "test")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Rehearse whole phases through the command line, with the real tools that are installed here."""
+    install(session, "test")
+    session.run("pytest", "-n", "auto", "tests/rehearsal", "tests/contract", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin the requirements anew, with hashes; `nox -s lock -- --upgrade` takes newer releases."""
+    install(session, "lock")
+    for name, base in LOCKED.items():
+        pinned = REQUIREMENTS / f"{name}.txt"
+        session.run(
+            *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"),
+            *("--no-emit-index-url", "--no-emit-find-links", "--no-header", *session.posargs),
+            *(("--constraint", f"requirements/{base}.txt") if base else ()),
+            *("--output-file", str(pinned), f"requirements/{name}.in"),
+        )
+        pinned.write_text(f"# Written by `nox -s lock`.\n# inputs: {digest_of_inputs()}\n{pinned.read_text()}")
+
+
+def install(session: nox.Session, name: str) -> None:
+    """Fill the session's environment from a pinned file, hashes checked."""
+    session.install("--quiet", "--require-hashes", "-r", f"requirements/{name}.txt")
+
+
+def digest_of_inputs() -> str:
+    """Return the digest of every `requirements/*.in`; the pinned files carry it, so staleness is seen offline."""
+    digest = hashlib.sha256()
+    for source in sorted(REQUIREMENTS.glob("*.in")):
+        digest.update(f"{source.name}\n{source.read_text()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
