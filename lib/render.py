@@ -1,4 +1,4 @@
-"""Own rendering: Jinja2 templates from `templates/` to text. Undefined names are errors; no I/O but reading templates."""
+"""Own rendering: Jinja2 templates from `templates/` to text. Undefined names are errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,
+        autoescape=False,  # noqa: S701
     )
 
 

@@ -71,10 +71,14 @@ def _check_dead(comment: str, mine: dict[str, Any]) -> None:
         same_machine = holder["host"] == mine["host"]
         dead = same_machine and not _alive(int(holder["pid"]))
         silent = time.time() - float(holder["renewed"])
-        told = f"{holder['owner']} on {holder['host']} (pid {holder['pid']}) for {time.time() - holder['started']:.0f} s"
+        told = (
+            f"{holder['owner']} on {holder['host']} (pid {holder['pid']}) for {time.time() - holder['started']:.0f} s"
+        )
     except (ValueError, KeyError, TypeError):
         raise LockedError(
-            "cluster lock", f"pool {POOL} is not one of our locks (comment {comment!r})", f"look at it, then remove pool {POOL}"
+            "cluster lock",
+            f"pool {POOL} is not one of our locks (comment {comment!r})",
+            f"look at it, then remove pool {POOL}",
         ) from None
     if not dead and silent < STALE:
         fix = f"wait for that run; a dead one is taken over {STALE:.0f} s after its last sign of life"

@@ -86,7 +86,7 @@ class Pve:
 
     # ------------------------------------------------------------ requests
 
-    def get(self, path: str, **params: object) -> Json:
+    def get(self, path: str, /, **params: object) -> Json:
         """Read. Raises ApiError or UnreachableError."""
         return self._retried("GET", path, params)
 
@@ -106,15 +106,15 @@ class Pve:
                 found.set_exception(error)
         return found.result()
 
-    def put(self, path: str, **params: object) -> Json:
+    def put(self, path: str, /, **params: object) -> Json:
         """Change; idempotent, so retried."""
         return self._write("PUT", path, params)
 
-    def post(self, path: str, **params: object) -> Json:
+    def post(self, path: str, /, **params: object) -> Json:
         """Create; retried only where the request surely did not arrive."""
         return self._write("POST", path, params)
 
-    def delete(self, path: str, **params: object) -> Json:
+    def delete(self, path: str, /, **params: object) -> Json:
         """Remove; retried only where the request surely did not arrive."""
         return self._write("DELETE", path, params)
 
@@ -266,7 +266,7 @@ class Pve:
             tail = "\n    ".join(lines)
             raise TaskFailedError(what, mask(f"the task on {node} failed: {ended}\n    {tail}"), ended)
 
-    def run(self, method: str, path: str, what: str, timeout: float, **params: object) -> None:
+    def run(self, method: str, path: str, what: str, timeout: float, /, **params: object) -> None:
         """Start a task and wait for it; a task that met somebody else's lock is started again.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Own SSH: one verified connection per host, commands and files over it. fabric and paramiko are imported here alone."""
+"""Own SSH: one verified connection per host, commands and files over it. fabric is imported here alone."""
 
 from __future__ import annotations
 
@@ -237,7 +237,9 @@ def present(address: str, login: Login) -> HostKey:
             finally:
                 transport.close()
     except (OSError, EOFError, paramiko.SSHException) as error:
-        raise UnreachableError(f"ssh {address}", f"cannot be reached ({error})", "is the host up, and sshd running?") from None
+        raise UnreachableError(
+            f"ssh {address}", f"cannot be reached ({error})", "is the host up, and sshd running?"
+        ) from None
     return HostKey(key.get_name(), key.get_base64(), key.fingerprint)
 
 

@@ -17,7 +17,7 @@ TRIES = 4
 
 def pause(seconds: float) -> None:
     """Wait about that long (±25 %), so that many clients do not come back at the same moment."""
-    threading.Event().wait(seconds * random.uniform(0.75, 1.25))
+    threading.Event().wait(seconds * random.uniform(0.75, 1.25))  # noqa: S311
 
 
 def backoff(attempt: int) -> float:

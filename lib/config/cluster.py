@@ -68,12 +68,16 @@ def _walk(value: Any, wanted: Any, where: Where) -> Iterator[tuple[Where, str, s
                 yield from _walk(value[key], fields[key].type, (*where, key))
                 continue
             near = difflib.get_close_matches(key, fields, n=1)
-            yield (*where, key), "is no known key", f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
+            yield (
+                (*where, key),
+                "is no known key",
+                f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}",
+            )
         for name, field in fields.items():
             if field.required and name not in value:
                 yield (*where, name), "is missing", "see the comments in the sample cluster.toml"
         return
-    arguments = getattr(wanted, "__args__", ())
+    arguments: tuple[Any, ...] = getattr(wanted, "__args__", ())
     if getattr(wanted, "__origin__", None) is tuple and isinstance(value, list):
         for index, item in enumerate(value):
             yield from _walk(item, arguments[0], (*where, index))

@@ -40,7 +40,9 @@ def read_environment(root: Path, environ: Mapping[str, str]) -> Access | None:
         ConfigurationError: half filled, malformed, or readable by others; every problem at once.
     """
     path = root / ".env"
-    written = {key: value or "" for key, value in dotenv_values(path, interpolate=False).items()} if path.is_file() else {}
+    written = (
+        {key: value or "" for key, value in dotenv_values(path, interpolate=False).items()} if path.is_file() else {}
+    )
     values = {key: environ.get(key, written.get(key, "")).strip() for key in KEYS}
     values = {key: value for key, value in values.items() if value}
     if values.get("GROUNDWORK_TARGET") == "lab":
@@ -78,7 +80,12 @@ def _problems(path: Path, root: Path, values: Mapping[str, str]) -> Iterator[Pro
 
     if values and "PROXMOX_HOST" not in values:
         first = next(iter(values))
-        yield Problem("PROXMOX_HOST", f"is missing, but {first} is given", "add it to .env, or remove the rest", _line(path, first))
+        yield Problem(
+            "PROXMOX_HOST",
+            f"is missing, but {first} is given",
+            "add it to .env, or remove the rest",
+            _line(path, first),
+        )
     for text in re.split(r"[,\s]+", values.get("PROXMOX_HOST", "")):
         if text and not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?", text):
             yield wrong("PROXMOX_HOST", f"names no host (got {text!r})", "a name or address, perhaps with :port")
@@ -92,7 +99,9 @@ def _problems(path: Path, root: Path, values: Mapping[str, str]) -> Iterator[Pro
         lost = "PROXMOX_ADMIN_PASSWORD" if there == "PROXMOX_ADMIN_USER" else "PROXMOX_ADMIN_USER"
         yield Problem(lost, f"is missing beside {there}", "give both, or a token, or neither", _line(path, there))
     if "PROXMOX_TLS_FINGERPRINT" in values and not FINGERPRINT.fullmatch(values["PROXMOX_TLS_FINGERPRINT"]):
-        yield wrong("PROXMOX_TLS_FINGERPRINT", "is no SHA-256 fingerprint", "32 hexadecimal pairs, with or without colons")
+        yield wrong(
+            "PROXMOX_TLS_FINGERPRINT", "is no SHA-256 fingerprint", "32 hexadecimal pairs, with or without colons"
+        )
     verify = values.get("PROXMOX_TLS_VERIFY", "yes").lower()
     if verify not in (*OFF, "yes", "true", "1", "on"):
         yield wrong("PROXMOX_TLS_VERIFY", f"is neither yes nor no (got {verify!r})", "yes or no")
@@ -107,7 +116,9 @@ def _problems(path: Path, root: Path, values: Mapping[str, str]) -> Iterator[Pro
         if not key.is_file():
             yield wrong("PROXMOX_SSH_KEY", f"is not there ({key})", f"ssh-keygen -t ed25519 -f {key}")
         elif key.stat().st_mode & 0o077:
-            yield wrong("PROXMOX_SSH_KEY", f"is readable by others (mode {key.stat().st_mode & 0o777:04o})", f"chmod 600 {key}")
+            yield wrong(
+                "PROXMOX_SSH_KEY", f"is readable by others (mode {key.stat().st_mode & 0o777:04o})", f"chmod 600 {key}"
+            )
 
 
 def _path(root: Path, text: str) -> Path:

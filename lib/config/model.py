@@ -12,14 +12,14 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of cluster.toml; unknown keys are refused."""
 
 
-class Host(Table, kw_only=True):
+class Host(Table, frozen=True, kw_only=True):
     """A Proxmox host: its node name in the cluster and its address."""
 
     name: str
     address: str
 
 
-class Packer(Table, kw_only=True):
+class Packer(Table, frozen=True, kw_only=True):
     """The user, role and token that Packer builds with."""
 
     user: str = "packer@pve"
@@ -29,7 +29,7 @@ class Packer(Table, kw_only=True):
     token_refresh: Literal["always", "when-invalid"] = "always"
 
 
-class Proxmox(Table, kw_only=True):
+class Proxmox(Table, frozen=True, kw_only=True):
     """The Proxmox VE cluster: hosts, where guests' disks live, their bridge, and what marks them as ours."""
 
     hosts: tuple[Host, ...]
@@ -41,7 +41,7 @@ class Proxmox(Table, kw_only=True):
     max_clock_skew_seconds: int = 5
 
 
-class ToolsStorage(Table, kw_only=True):
+class ToolsStorage(Table, frozen=True, kw_only=True):
     """The RBD image that is mounted on one host and used as a directory storage for cloud images."""
 
     storage: str
@@ -52,7 +52,7 @@ class ToolsStorage(Table, kw_only=True):
     path: str
 
 
-class Ranges(Table, kw_only=True):
+class Ranges(Table, frozen=True, kw_only=True):
     """Who lives where in the network: inclusive ranges, `first-last`."""
 
     infrastructure: str
@@ -66,7 +66,7 @@ class Ranges(Table, kw_only=True):
     dhcp: str
 
 
-class Network(Table, kw_only=True):
+class Network(Table, frozen=True, kw_only=True):
     """The network that hosts and guests share."""
 
     cidr: str
@@ -75,7 +75,7 @@ class Network(Table, kw_only=True):
     ranges: Ranges
 
 
-class CloudImage(Table, kw_only=True):
+class CloudImage(Table, frozen=True, kw_only=True):
     """The published image that everything is built from, pinned by digest."""
 
     url: str
@@ -85,7 +85,7 @@ class CloudImage(Table, kw_only=True):
     packages: tuple[str, ...] = ("qemu-guest-agent",)
 
 
-class BaseTemplate(Table, kw_only=True):
+class BaseTemplate(Table, frozen=True, kw_only=True):
     """The template made from the cloud image."""
 
     vmid: int
@@ -95,14 +95,14 @@ class BaseTemplate(Table, kw_only=True):
     disk_gib: int = 8
 
 
-class GoldenTemplate(Table, kw_only=True):
+class GoldenTemplate(Table, frozen=True, kw_only=True):
     """The template that Packer makes from the base template."""
 
     vmid: int
     name: str
 
 
-class Images(Table, kw_only=True):
+class Images(Table, frozen=True, kw_only=True):
     """Images and templates, and the user in them."""
 
     user: str
@@ -111,7 +111,7 @@ class Images(Table, kw_only=True):
     golden: GoldenTemplate
 
 
-class Machine(Table, kw_only=True):
+class Machine(Table, frozen=True, kw_only=True):
     """One guest, where it is written out; what is left out follows from the group."""
 
     name: str
@@ -123,7 +123,7 @@ class Machine(Table, kw_only=True):
     disk_gib: int = 0
 
 
-class Machines(Table, kw_only=True):
+class Machines(Table, frozen=True, kw_only=True):
     """A group of like guests: by count from a first VMID and address, or each written out in `machines`."""
 
     cores: int
@@ -136,7 +136,7 @@ class Machines(Table, kw_only=True):
     machines: tuple[Machine, ...] = ()
 
 
-class Kubernetes(Table, kw_only=True):
+class Kubernetes(Table, frozen=True, kw_only=True):
     """The Kubernetes cluster: version, endpoint and networks."""
 
     version: str
@@ -149,7 +149,7 @@ class Kubernetes(Table, kw_only=True):
     kube_vip: str
 
 
-class Dns(Table, kw_only=True):
+class Dns(Table, frozen=True, kw_only=True):
     """The name server that gets our zones, and the domain they are in."""
 
     domain: str
@@ -162,20 +162,20 @@ class Dns(Table, kw_only=True):
     upstream: tuple[str, ...] = ()
 
 
-class Service(Table, kw_only=True):
+class Service(Table, frozen=True, kw_only=True):
     """A platform service with an address of the load-balancer range and a DNS name."""
 
     address: str
     name: str
 
 
-class Platform(Table, kw_only=True):
+class Platform(Table, frozen=True, kw_only=True):
     """Platform services and where they answer."""
 
     services: dict[str, Service] = {}
 
 
-class Cluster(Table, kw_only=True):
+class Cluster(Table, frozen=True, kw_only=True):
     """All of cluster.toml."""
 
     proxmox: Proxmox

@@ -51,7 +51,11 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
         if not STORAGE.fullmatch(value):
             yield where, f"is no storage id (got {value!r})", "a letter, then letters, digits, - _ ."
     if proxmox.storage == tools.storage:
-        yield ("tools_storage", "storage"), "is the guests' storage too", "an rbd storage takes no images: use another id"
+        yield (
+            ("tools_storage", "storage"),
+            "is the guests' storage too",
+            "an rbd storage takes no images: use another id",
+        )
     for where, value in (
         (("proxmox", "bridge"), proxmox.bridge),
         (("proxmox", "pool"), proxmox.pool),
@@ -74,7 +78,11 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
     if not re.fullmatch(r"https?://[^\s/]+/\S+", cloud.url):
         yield ("images", "cloud", "url"), f"is no http(s) address (got {cloud.url!r})", ""
     if not re.fullmatch(r"[0-9a-f]{64}", cloud.sha256):
-        yield ("images", "cloud", "sha256"), "is no SHA-256 (64 hexadecimal digits)", "take it from the release's SHA256SUMS"
+        yield (
+            ("images", "cloud", "sha256"),
+            "is no SHA-256 (64 hexadecimal digits)",
+            "take it from the release's SHA256SUMS",
+        )
     yield from _names(cluster)
     yield from _sizes(cluster)
 
@@ -115,7 +123,10 @@ def _sizes(cluster: Cluster) -> Iterator[Found]:
         (("images", "base", "memory_mib"), base.memory_mib, 512, 4194304),
         (("images", "base", "disk_gib"), base.disk_gib, 4, 65536),
         (("dns", "ttl"), cluster.dns.ttl, 1, 604800),
-        *((("control_planes", key), getattr(cluster.control_planes, key), 1, 65536) for key in ("cores", "memory_gib", "disk_gib")),
+        *(
+            (("control_planes", key), getattr(cluster.control_planes, key), 1, 65536)
+            for key in ("cores", "memory_gib", "disk_gib")
+        ),
         *((("workers", key), getattr(cluster.workers, key), 1, 65536) for key in ("cores", "memory_gib", "disk_gib")),
     ):
         if not least <= value <= most:
@@ -158,7 +169,11 @@ def _address_forms(cluster: Cluster) -> Iterator[Found]:
         try:
             first, last = _range(text)
         except ValueError:
-            yield ("network", "ranges", name), f"is no range (got {text!r})", "first-last, for example 10.10.1.40-10.10.1.49"
+            yield (
+                ("network", "ranges", name),
+                f"is no range (got {text!r})",
+                "first-last, for example 10.10.1.40-10.10.1.49",
+            )
             continue
         if first > last:
             yield ("network", "ranges", name), f"ends before it begins (got {text})", "first-last"
@@ -199,7 +214,11 @@ def _uses(cluster: Cluster) -> Iterator[Found]:
         elif ranges["dhcp"][0] <= address <= ranges["dhcp"][1]:
             yield where, f"is in the DHCP range (got {address} for {who})", f"choose one of network.ranges.{home}"
         elif not ranges[home][0] <= address <= ranges[home][1]:
-            yield where, f"is outside network.ranges.{home} (got {address} for {who})", f"choose one of {'-'.join(map(str, ranges[home]))}"
+            yield (
+                where,
+                f"is outside network.ranges.{home} (got {address} for {who})",
+                f"choose one of {'-'.join(map(str, ranges[home]))}",
+            )
         if text in seen:
             yield where, f"is there twice (got {text} for {who} and {seen[text]})", "an address has one owner"
         seen[text] = who
@@ -228,7 +247,11 @@ def _networks(cluster: Cluster) -> Iterator[Found]:
     for index, (where, network) in enumerate(named):
         for other, before in named[:index]:
             if network.overlaps(before):
-                yield where, f"overlaps with {'.'.join(map(str, other))} ({before})", "hosts, pods and services need networks of their own"
+                yield (
+                    where,
+                    f"overlaps with {'.'.join(map(str, other))} ({before})",
+                    "hosts, pods and services need networks of their own",
+                )
 
 
 # ------------------------------------------------------------------- groups
@@ -254,10 +277,18 @@ def _groups(cluster: Cluster) -> Iterator[Found]:
         for i, machine in enumerate(group.machines):
             hosts = [host.name for host in cluster.proxmox.hosts]
             if machine.host and machine.host not in hosts:
-                yield (name, "machines", i, "host"), f"is none of the hosts (got {machine.host})", f"one of {', '.join(hosts)}"
+                yield (
+                    (name, "machines", i, "host"),
+                    f"is none of the hosts (got {machine.host})",
+                    f"one of {', '.join(hosts)}",
+                )
     planes = cluster.control_planes.count + len(cluster.control_planes.machines)
     if planes % 2 == 0:
-        yield ("control_planes", "count"), f"makes an even number of control planes (got {planes})", "1, 3 or 5: etcd needs a majority"
+        yield (
+            ("control_planes", "count"),
+            f"makes an even number of control planes (got {planes})",
+            "1, 3 or 5: etcd needs a majority",
+        )
 
 
 def _vmids(cluster: Cluster) -> Iterator[Found]:

@@ -89,10 +89,13 @@ class RunResult:
     target: str
     phases: list[PhaseResult]
     seconds: float = 0.0
+    error: Problem | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of the phases' outcomes."""
+        """The worst of the phases' outcomes; failed where the run could not begin."""
+        if self.error is not None:
+            return "failed"
         return overall([phase.outcome for phase in self.phases])
 
     def document(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class RunResult:
             "target": self.target,
             "outcome": self.outcome,
             "seconds": round(self.seconds, 3),
+            **({"error": _error(self.error)} if self.error else {}),
             "phases": [
                 {"name": p.name, "outcome": p.outcome, "steps": [s.document() for s in p.steps]} for p in self.phases
             ],

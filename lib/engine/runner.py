@@ -114,9 +114,8 @@ class Runner(Generic[C]):
         current_step.set(step.name)
         self._progress.began(step.name, "observe")
         age = self._evidence.age_of_check(step.name, self._digest) if step.max_age is not None else None
-        node.recent = (
-            may_be_recent and age is not None and age < (step.max_age or 0) and step.name not in self._options.rerun
-        )
+        trusted = not self._options.deep and step.name not in self._options.rerun
+        node.recent = may_be_recent and trusted and age is not None and age < (step.max_age or 0)
         node.error = None
         try:
             node.seen = step.observe(self._clients, node.recent)

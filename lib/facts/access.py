@@ -22,7 +22,8 @@ class Acl:
 def acls(rows: Iterable[Mapping[str, Any]]) -> frozenset[Acl]:
     """Return the entries; `propagate` defaults to yes."""
     return frozenset(
-        Acl(str(r["path"]), str(r["type"]), str(r["ugid"]), str(r["roleid"]), bool(int(r.get("propagate", 1)))) for r in rows
+        Acl(str(r["path"]), str(r["type"]), str(r["ugid"]), str(r["roleid"]), bool(int(r.get("propagate", 1))))
+        for r in rows
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def installed(dpkg: str) -> frozenset[str]:
-    """Return the installed packages of `dpkg-query -W -f '${Package} ${Status}\\n'`."""
+    r"""Return the installed packages of `dpkg-query -W -f '${Package} ${Status}\n'`."""
     return frozenset(line.split()[0] for line in dpkg.splitlines() if line.endswith("install ok installed"))
 
 

@@ -1,4 +1,4 @@
-"""Own Packer's access: pool, user, role, ACLs, two token slots, and the proof that the token may do what a build needs."""
+"""Own Packer's access: pool, user, role, ACLs, two token slots, and the proof that a token suffices for a build."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             user=user,
             role=roles.get(self._packer.role),
             known=known,
-            acls=frozenset(a for a in facts.acls(at.pve.once("/access/acl")) if a.who.partition("!")[0] == self._packer.user),
+            acls=frozenset(
+                a for a in facts.acls(at.pve.once("/access/acl")) if a.who.partition("!")[0] == self._packer.user
+            ),
             expires=tuple((slot, int(token.get("expire") or 0)) for slot, token in ours.items()),
             privsep=tuple((slot, bool(int(token.get("privsep", 1)))) for slot, token in ours.items()),
             current=current,
@@ -222,7 +224,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     def _grant(self, at: Session, seen: Seen, credential: Credential, renewed: bool) -> None:
         wanted = set(self._entries(seen))
         fresh = {
-            facts.Acl(path, "token", credential.identity, self._packer.role, True) for path in needs(self._cluster, seen.known)
+            facts.Acl(path, "token", credential.identity, self._packer.role, True)
+            for path in needs(self._cluster, seen.known)
         }
         have = seen.acls - fresh if renewed else seen.acls
         if renewed:

@@ -10,7 +10,6 @@ from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
 from lib.errors import Problem, RefusedError
 from lib.facts import cluster as facts
-from lib.steps.access import PackerUser
 from lib.steps.cloud_image import CloudImage, Image
 from lib.steps.session import Session
 
@@ -62,7 +61,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
     def desired(self, inputs: Inputs) -> Wanted | Unknown:
         """Want a template made from the image that the step before made."""
         image = inputs.of(CloudImage)
-        if isinstance(image, Unknown) or isinstance(inputs.of(PackerUser), Unknown):
+        if isinstance(image, Unknown):
             return UNKNOWN
         config = {
             "name": self._base.name,
@@ -259,7 +258,14 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         if settings:
             at.pve.put(f"{path}/config", **settings)
         if "disk size" in todo:
-            at.pve.run("PUT", f"{path}/resize", "growing of the disk", at.limit(300), disk="scsi0", size=f"{self._base.disk_gib}G")
+            at.pve.run(
+                "PUT",
+                f"{path}/resize",
+                "growing of the disk",
+                at.limit(300),
+                disk="scsi0",
+                size=f"{self._base.disk_gib}G",
+            )
         if "pool" in todo:
             at.pve.put("/pools", poolid=self._cluster.proxmox.pool, vms=str(seen.guest.vmid), **{"allow-move": 1})
         if "template" in todo:

@@ -123,7 +123,15 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         work = f"{UNFINISHED}{self._lineage}.qcow2"
         self._fetch(at, host, wanted, work)
         path = f"{self._folder}/{work}"
-        customise = ("virt-customize", "-a", path, "--install", ",".join(self._cloud.packages), "--truncate", "/etc/machine-id")
+        customise = (
+            "virt-customize",
+            "-a",
+            path,
+            "--install",
+            ",".join(self._cloud.packages),
+            "--truncate",
+            "/etc/machine-id",
+        )
         at.on_wait("virt-customize", 0.0, ", ".join(self._cloud.packages))
         argv = ("env", "LIBGUESTFS_BACKEND=direct", *customise)
         host.run(Command(argv, timeout=at.limit(1800)))
@@ -164,7 +172,9 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         got = self._digest(host, work)
         if got != self._cloud.sha256:
             host.run(write("rm", "-f", f"{self._folder}/{work}"))
-            raise StepError(str(local), f"arrived with another digest (got {got}, want {self._cloud.sha256})", "run again")
+            raise StepError(
+                str(local), f"arrived with another digest (got {got}, want {self._cloud.sha256})", "run again"
+            )
 
     def problems(self, seen: Seen, wanted: ImportStorage) -> Iterator[Problem]:
         """Yield a local file that is not there or not the pinned one, where it would be needed."""
@@ -177,7 +187,9 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         with local.open("rb") as file:
             got = hashlib.file_digest(file, "sha256").hexdigest()
         if got != self._cloud.sha256:
-            yield Problem("images.cloud.file", f"has another digest (got {got}, want {self._cloud.sha256})", "fetch it again")
+            yield Problem(
+                "images.cloud.file", f"has another digest (got {got}, want {self._cloud.sha256})", "fetch it again"
+            )
 
     def remarks(self, seen: Seen) -> Iterator[str]:
         """Yield that a newer image was published."""
@@ -192,5 +204,3 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         """Say which image, and how it was looked at."""
         how = "digest computed" if seen.digest is not None else "present"
         return f"{self._file} ({how})"
-
-

@@ -99,11 +99,15 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         names = ("libguestfs-tools", "dhcpcd-base")
         dpkg = host.run(read("dpkg-query", "-W", "-f", "${Package} ${Status}\\n", *names, ok=NONE))
         info = host.run(read("rbd", "info", "--format", "json", self._spec, ok=frozenset({0, 2})))
-        size, holders, device = None, (), None
+        size: int | None = None
+        holders: tuple[str, ...] = ()
+        device: str | None = None
         if info.exit == 0:
             size = int(json.loads(info.stdout)["size"])
             device = facts.device(
-                host.run(read("rbd", "device", "list", "--format", "json")).stdout, self._tools.ceph_pool, self._tools.image
+                host.run(read("rbd", "device", "list", "--format", "json")).stdout,
+                self._tools.ceph_pool,
+                self._tools.image,
             )
             if device is None:
                 holders = facts.watchers(host.run(read("rbd", "status", "--format", "json", self._spec)).stdout)
@@ -163,10 +167,12 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
             yield Problem(
                 f"rbd {self._spec}",
                 f"is in use on {who}; mapping it on {self._host.name} too would destroy its filesystem",
-                f"unmount and unmap it there, or set tools_storage.host in cluster.toml to that host",
+                "unmount and unmap it there, or set tools_storage.host in cluster.toml to that host",
             )
         if seen.mounted is not None and not seen.mounted.startswith("/dev/rbd"):
-            yield Problem(self._tools.path, f"has something else mounted (got {seen.mounted})", "set another tools_storage.path")
+            yield Problem(
+                self._tools.path, f"has something else mounted (got {seen.mounted})", "set another tools_storage.path"
+            )
         if seen.storage is not None:
             have = dict(seen.storage)
             if have.get("type") != "dir" or have.get("path") != self._tools.path:
@@ -256,9 +262,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
 
     def output(self, seen: Seen, wanted: Wanted) -> ImportStorage:
         """Give the storage, and where its import folder is."""
-        return ImportStorage(
-            self._tools.storage, self._host.name, self._host.address, f"{self._tools.path}/import"
-        )
+        return ImportStorage(self._tools.storage, self._host.name, self._host.address, f"{self._tools.path}/import")
 
     def reason(self, seen: Seen, wanted: Wanted) -> str:
         """Say what is there."""
@@ -272,5 +276,3 @@ def _unit_of(path: str) -> str:
         for c in path.strip("/")
     )
     return f"{escaped}.mount"
-
-

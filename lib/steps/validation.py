@@ -209,9 +209,13 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         for host in self._cluster.proxmox.hosts:
             if host.name not in seen.membership.nodes:
                 have = ", ".join(sorted(seen.membership.nodes))
-                yield Problem(host.name, f"is no node of this cluster (it has {have})", "mend proxmox.hosts in cluster.toml")
+                yield Problem(
+                    host.name, f"is no node of this cluster (it has {have})", "mend proxmox.hosts in cluster.toml"
+                )
             elif host.name not in seen.membership.online:
-                yield Problem(host.name, "is offline", f"start it, or look at `systemctl status corosync` on {host.address}")
+                yield Problem(
+                    host.name, "is offline", f"start it, or look at `systemctl status corosync` on {host.address}"
+                )
 
     def _storage_problems(self, seen: Seen) -> Iterator[Problem]:
         name, limit = self._cluster.proxmox.storage, self._cluster.proxmox.near_full_percent
@@ -219,11 +223,21 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             state = seen.storage.get(host.name)
             if state is None or state.status != "available":
                 got = "missing" if state is None else state.status
-                yield Problem(f"storage {name}", f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}")
+                yield Problem(
+                    f"storage {name}", f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}"
+                )
         if seen.ceph.health == "HEALTH_ERR":
-            yield Problem("Ceph", f"is not healthy ({', '.join(seen.ceph.checks) or seen.ceph.health})", "`ceph health detail` on any host")
+            yield Problem(
+                "Ceph",
+                f"is not healthy ({', '.join(seen.ceph.checks) or seen.ceph.health})",
+                "`ceph health detail` on any host",
+            )
         if seen.ceph.used_percent >= limit:
-            yield Problem("Ceph", f"is near full (got {seen.ceph.used_percent:.0f} %, want below {limit} %)", "free space, or add OSDs")
+            yield Problem(
+                "Ceph",
+                f"is near full (got {seen.ceph.used_percent:.0f} %, want below {limit} %)",
+                "free space, or add OSDs",
+            )
         yield from self._room(seen)
 
     def _room(self, seen: Seen) -> Iterator[Problem]:
@@ -242,7 +256,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             )
         need = sum(guest.memory_gib for guest in self._cluster.guests())
         if seen.memory and need > seen.memory // GIB:
-            yield Problem("memory", f"does not suffice (got {seen.memory // GIB} GiB, want {need} GiB)", "make the guests smaller")
+            yield Problem(
+                "memory", f"does not suffice (got {seen.memory // GIB} GiB, want {need} GiB)", "make the guests smaller"
+            )
 
     def _guest_problems(self, seen: Seen) -> Iterator[Problem]:
         ours = self._ours()
@@ -254,7 +270,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                     f"give '{ours[guest.vmid]}' another VMID in cluster.toml; foreign guests are never touched",
                 )
         for address, vmid in seen.deep.addresses_used if seen.deep else ():
-            yield Problem(address, f"is configured on somebody else's VM {vmid}", "choose another address in cluster.toml")
+            yield Problem(
+                address, f"is configured on somebody else's VM {vmid}", "choose another address in cluster.toml"
+            )
 
     def _host_problems(self, host: HostSeen) -> Iterator[Problem]:
         if host.failed is not None:
@@ -262,26 +280,42 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             return
         network = self._cluster.network
         if host.hostname.partition(".")[0] != host.name:
-            yield Problem(host.name, f"answers under another name (got {host.hostname})", "mend its address in cluster.toml")
+            yield Problem(
+                host.name, f"answers under another name (got {host.hostname})", "mend its address in cluster.toml"
+            )
         if host.version < OLDEST:
             got = ".".join(map(str, host.version))
             yield Problem(host.name, f"Proxmox VE is too old (got {got}, want 8.4 or newer)", "upgrade it first")
         if self._cluster.proxmox.bridge not in host.bridges:
             have = ", ".join(sorted(host.bridges)) or "none"
-            yield Problem(host.name, f"has no bridge {self._cluster.proxmox.bridge} (got {have})", "proxmox.bridge in cluster.toml")
+            yield Problem(
+                host.name,
+                f"has no bridge {self._cluster.proxmox.bridge} (got {have})",
+                "proxmox.bridge in cluster.toml",
+            )
         most = self._cluster.proxmox.max_clock_skew_seconds
         if abs(host.skew) > most:
-            yield Problem(host.name, f"its clock is off (got {host.skew:+.0f} s, want within {most} s)", "`chronyc tracking` there")
+            yield Problem(
+                host.name,
+                f"its clock is off (got {host.skew:+.0f} s, want within {most} s)",
+                "`chronyc tracking` there",
+            )
         if not host.gateway_answers:
-            yield Problem(host.name, f"gets no answer from the gateway {network.gateway}", "check network.gateway and the cabling")
+            yield Problem(
+                host.name, f"gets no answer from the gateway {network.gateway}", "check network.gateway and the cabling"
+            )
         if not host.names_resolve and not self._cluster.images.cloud.file:
-            yield Problem(host.name, "cannot resolve names", f"check /etc/resolv.conf there ({', '.join(network.nameservers)})")
+            yield Problem(
+                host.name, "cannot resolve names", f"check /etc/resolv.conf there ({', '.join(network.nameservers)})"
+            )
         for address in host.taken:
             yield Problem(address, "answers already, and is no guest of ours", "choose another address in cluster.toml")
         wanted = ipaddress.ip_network(network.cidr)
         if host.addresses and not any(ipaddress.ip_interface(a).network == wanted for a in host.addresses):
             have = ", ".join(sorted(host.addresses))
-            yield Problem(host.name, f"is in another network (got {have}, want {network.cidr})", "network.cidr in cluster.toml")
+            yield Problem(
+                host.name, f"is in another network (got {have}, want {network.cidr})", "network.cidr in cluster.toml"
+            )
 
     def remarks(self, seen: Seen) -> Iterator[str]:
         """Yield mixed versions and Ceph's warnings."""

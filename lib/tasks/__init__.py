@@ -1,0 +1,1 @@
+"""One Invoke module per phase: parse flags, start one run, print."""

@@ -22,19 +22,26 @@ def _look(command: str, json: bool, timeout: str, verbose: bool, detailed: bool,
 
 @task(help=LOOK | {"markdown": "Print the plan as Markdown, for a review."})
 def plan(
-    c: Context, json: bool = False, markdown: bool = False, timeout: str = "", verbose: bool = False, detailed_exitcode: bool = False
+    c: Context,
+    json: bool = False,
+    markdown: bool = False,
+    timeout: str = "",
+    verbose: bool = False,
+    detailed_exitcode: bool = False,
 ) -> None:
     """Show what a run of every phase would change; change nothing."""
     _look("plan", json, timeout, verbose, detailed_exitcode, markdown)
 
 
 @task(help=LOOK)
-def drift(c: Context, json: bool = False, timeout: str = "", verbose: bool = False, detailed_exitcode: bool = False) -> None:
+def drift(
+    c: Context, json: bool = False, timeout: str = "", verbose: bool = False, detailed_exitcode: bool = False
+) -> None:
     """Show what the world has become that the configuration does not say."""
     _look("drift", json, timeout, verbose, detailed_exitcode)
 
 
-@task(help=LOOK)
+@task(help={key: HELP[key] for key in ("json", "timeout", "verbose")})
 def status(c: Context, json: bool = False, timeout: str = "", verbose: bool = False) -> None:
     """Show every step as it is now, and when it was last made so."""
     _look("status", json, timeout, verbose, False)

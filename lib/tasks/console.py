@@ -81,7 +81,9 @@ class Screen:
         """Print a step's line, its changes and its error."""
         mark, style = MARKS[result.outcome]
         word = WORDS.get(result.outcome, result.outcome)
-        self.line(f"  {mark} {result.name:<{self._width}}  {word:<9} {result.seconds:6.2f} s  {result.reason}".rstrip(), style)
+        self.line(
+            f"  {mark} {result.name:<{self._width}}  {word:<9} {result.seconds:6.2f} s  {result.reason}".rstrip(), style
+        )
         if result.outcome in ("changed", "pending", "refused") or self._verbose:
             for change in result.changes:
                 if not change.refresh or self._verbose:

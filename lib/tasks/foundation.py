@@ -19,7 +19,9 @@ HELP = {
 }
 
 
-def flags_of(c: Context, *, dry_run: bool, json: bool, timeout: str, rerun: Any, allow: Any, only: bool, verbose: bool) -> dict[str, Any]:
+def flags_of(
+    c: Context, *, dry_run: bool, json: bool, timeout: str, rerun: Any, allow: Any, only: bool, verbose: bool
+) -> dict[str, Any]:
     """Check the flags that every phase task takes; `invoke --dry` is --dry-run."""
     from lib.tasks.run import names, seconds
 
@@ -73,7 +75,14 @@ def foundation(
     from lib.tasks.run import Flags, names, run
 
     common = flags_of(
-        c, dry_run=dry_run or status, json=json, timeout=timeout, rerun=rerun or [], allow=allow or [], only=only, verbose=verbose
+        c,
+        dry_run=dry_run or status,
+        json=json,
+        timeout=timeout,
+        rerun=rerun or [],
+        allow=allow or [],
+        only=only,
+        verbose=verbose,
     )
     common["rerun"] |= names(skip_phases or [])
     flags = Flags(

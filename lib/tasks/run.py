@@ -23,7 +23,7 @@ from lib.engine.lock import local_lock
 from lib.engine.plan import PhaseResult, RunResult
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Options, Runner, current_step
-from lib.errors import FAILED, OK, PENDING, REFUSED, UsageError
+from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
 from lib.phases import PHASES, AnyStep, Wish, chain
 from lib.steps.session import Session
 from lib.tasks.console import Screen, print_json
@@ -84,8 +84,17 @@ def run(command: str, phases: Sequence[str], flags: Flags) -> None:
 
     Raises:
         Exit: with the exit code of the outcome, where it is not 0.
-        GroundworkError: the run could not even begin.
+        GroundworkError: the run could not even begin; under --json a document says so too.
     """
+    try:
+        _run(command, phases, flags)
+    except GroundworkError as error:
+        if flags.as_json:
+            print_json(RunResult(command, "", [], 0.0, error.report))
+        raise
+
+
+def _run(command: str, phases: Sequence[str], flags: Flags) -> None:
     began = time.monotonic()
     screen = Screen(flags.as_json or flags.as_markdown, flags.verbose)
     here = root()
@@ -94,7 +103,9 @@ def run(command: str, phases: Sequence[str], flags: Flags) -> None:
     screen.title(f"groundwork {command} · {target.told}")
     for warning in target.warnings:
         screen.line(f"  warning: {warning}", "yellow")
-    steps_by_phase = {phase.name: phase.steps(cluster, _wish(here, target, cluster, flags, phases)) for phase in chain(phases)}
+    steps_by_phase = {
+        phase.name: phase.steps(cluster, _wish(here, target, cluster, flags, phases)) for phase in chain(phases)
+    }
     steps = [step for steps in steps_by_phase.values() for step in steps]
     _check_names(flags, steps)
     screen.expect([step.name for step in steps])

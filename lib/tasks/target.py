@@ -63,7 +63,13 @@ def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
     used = root / ".groundwork"
     if access is None and used.is_dir() and environ.get("GROUNDWORK_TARGET") != "lab":
         raise ConfigurationError(
-            [Problem(".env", "is missing, and a real cluster was used from here", "restore it, or say GROUNDWORK_TARGET=lab")]
+            [
+                Problem(
+                    ".env",
+                    "is missing, and a real cluster was used from here",
+                    "restore it, or say GROUNDWORK_TARGET=lab",
+                )
+            ]
         )
     if access is None or access.kind == "lab":
         return _lab(root, cluster)
@@ -92,7 +98,9 @@ def _lab(root: Path, cluster: Cluster) -> Target:
     missing = [host.address for host in cluster.proxmox.hosts if f"{host.address}:22" not in reach]
     if missing:
         raise StepError(
-            "lab", f"was made for another cluster.toml (it has no host {', '.join(missing)})", "invoke lab.reset, then run again"
+            "lab",
+            f"was made for another cluster.toml (it has no host {', '.join(missing)})",
+            "invoke lab.reset, then run again",
         )
     login = Login("root", 22, root / lab["ssh_key_file"], base / "known_hosts", reach)
     told = "rehearsal in the lab (no PROXMOX_HOST is configured; no hardware is touched)"

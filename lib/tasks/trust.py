@@ -42,7 +42,9 @@ def record(replace: str) -> None:
         known[name] = entry
     if changed:
         raise RefusedError(
-            changed[0], "its host key is not the one that was recorded", f"if it was reinstalled: invoke trust --replace {changed[0]}"
+            changed[0],
+            "its host key is not the one that was recorded",
+            f"if it was reinstalled: invoke trust --replace {changed[0]}",
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_file(path, "".join(f"{name} {entry}\n" for name, entry in known.items()))
@@ -57,7 +59,11 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _show_ca(screen: Screen, target: Target, known_hosts: Path) -> None:
-    login = target.login if target.login.reach else Login(target.login.user, target.login.port, target.login.key, known_hosts)
+    login = (
+        target.login
+        if target.login.reach
+        else Login(target.login.user, target.login.port, target.login.key, known_hosts)
+    )
     hosts = Hosts(login, lambda *_: None)
     try:
         tls = tls_of(target, hosts)

@@ -1,0 +1,206 @@
+"""The engine by itself: fake steps over a dictionary that stands for the world."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.engine.evidence import Evidence
+from lib.engine.plan import RunResult, PhaseResult, StepResult
+from lib.engine.runlog import RunLog
+from lib.engine.runner import Options, Runner
+from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
+from lib.errors import Problem, StepError
+
+World = dict[str, Any]
+
+
+@dataclass
+class Quiet:
+    ended_: list[str] = field(default_factory=list)
+
+    def began(self, step: str, verb: str) -> None: ...
+
+    def ended(self, result: StepResult) -> None:
+        self.ended_.append(result.name)
+
+    def waiting(self, step: str, what: str, seconds: float, last: str) -> None: ...
+
+
+class First(Step[World, Any, str, str]):
+    name = "first"
+    needs = ()
+    want = "one"
+
+    def observe(self, at: World, recent: bool) -> Any:
+        at.setdefault("observed", []).append((self.name, recent))
+        return at.get(self.name)
+
+    def desired(self, inputs: Inputs) -> str | Unknown:
+        return self.want
+
+    def changes(self, seen: Any, wanted: str) -> Iterator[Change]:
+        if seen != wanted:
+            yield Change("value", seen, wanted)
+
+    def apply(self, at: World, seen: Any, wanted: str) -> str | None:
+        if at.get("broken") == self.name:
+            raise StepError(self.name, "broke")
+        if at.get("deaf") != self.name:
+            at[self.name] = wanted
+        return None
+
+    def output(self, seen: Any, wanted: str) -> str:
+        return str(seen)
+
+    def reason(self, seen: Any, wanted: str) -> str:
+        return f"is {seen}"
+
+
+class Second(First):
+    name = "second"
+    needs = ("first",)
+
+    def desired(self, inputs: Inputs) -> str | Unknown:
+        first = inputs.of(First)
+        return UNKNOWN if isinstance(first, Unknown) else f"after {first}"
+
+
+class Other(First):
+    name = "other"
+
+
+class Dangerous(First):
+    name = "dangerous"
+
+    def dangers(self, seen: Any, wanted: str) -> Iterator[Danger]:
+        if seen is not None:
+            yield Danger("destroy-it", f"{seen} would be destroyed")
+
+
+class Fresh(First):
+    name = "fresh"
+
+    def changes(self, seen: Any, wanted: str) -> Iterator[Change]:
+        yield Change("token", "old", "new", refresh=True)
+
+
+class Slow(First):
+    name = "slow"
+    max_age = 3600.0
+
+
+def run(steps: list[Any], world: World, tmp_path: Path, **options: Any) -> dict[str, StepResult]:
+    evidence = Evidence(tmp_path / "state.json", "t")
+    results = Runner(steps, world, Options(**options), evidence, "d", RunLog(None), Quiet()).run()
+    return {result.name: result for result in results}
+
+
+def test_output_flows_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    world: World = {}
+    first = run([First(), Second()], world, tmp_path)
+    assert [r.outcome for r in first.values()] == ["changed", "changed"]
+    assert world["second"] == "after one"
+    again = run([First(), Second()], world, tmp_path)
+    assert [r.outcome for r in again.values()] == ["unchanged", "unchanged"]
+    assert again["first"].reason == "is one"
+
+
+def test_a_dry_run_plans_with_unknowns_and_writes_nothing(tmp_path: Path) -> None:
+    world: World = {}
+    planned = run([First(), Second()], world, tmp_path, dry_run=True)
+    assert [r.outcome for r in planned.values()] == ["pending", "pending"]
+    assert "first" in planned["second"].reason
+    assert "first" not in world
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_a_failed_step_blocks_what_needs_it_and_no_more(tmp_path: Path) -> None:
+    world: World = {"broken": "first"}
+    results = run([First(), Second(), Other()], world, tmp_path)
+    assert {name: r.outcome for name, r in results.items()} == {"first": "failed", "second": "blocked", "other": "changed"}
+
+
+def test_what_does_not_stick_is_a_failure(tmp_path: Path) -> None:
+    results = run([First()], {"deaf": "first"}, tmp_path)
+    assert results["first"].outcome == "failed"
+    assert "not as desired after it was applied" in str(results["first"].error)
+
+
+def test_a_danger_refuses_the_whole_plan_until_it_is_allowed_by_name(tmp_path: Path) -> None:
+    world: World = {"dangerous": "precious"}
+    refused = run([Other(), Dangerous()], world, tmp_path)
+    assert refused["dangerous"].outcome == "refused"
+    assert "--allow destroy-it" in (refused["dangerous"].error or Problem("", "")).fix
+    assert "other" not in world
+    assert run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"something-else"}))["dangerous"].outcome == "refused"
+    assert run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"destroy-it"}))["dangerous"].outcome == "changed"
+
+
+def test_a_refresh_counts_as_unchanged(tmp_path: Path) -> None:
+    world: World = {"fresh": "one"}
+    results = run([Fresh()], world, tmp_path)
+    assert results["fresh"].outcome == "refreshed"
+    assert RunResult("x", "lab", [PhaseResult("p", list(results.values()))]).outcome == "unchanged"
+    assert run([Fresh()], world, tmp_path, dry_run=True)["fresh"].outcome == "unchanged"
+
+
+def test_a_slow_check_is_relied_on_only_while_its_evidence_is_young(tmp_path: Path) -> None:
+    world: World = {"slow": "one"}
+    run([Slow()], world, tmp_path)
+    relied = run([Slow()], world, tmp_path)
+    assert world["observed"] == [("slow", False), ("slow", True)]
+    assert "relied on" in relied["slow"].reason
+    run([Slow()], world, tmp_path, deep=True)
+    assert world["observed"][-1] == ("slow", False)
+    state = json.loads((tmp_path / "state.json").read_text())
+    state["steps"]["slow"]["checked"] -= 4000
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    run([Slow()], world, tmp_path)
+    assert world["observed"][-1] == ("slow", False)
+
+
+def test_rerun_applies_where_nothing_differs(tmp_path: Path) -> None:
+    world: World = {"first": "one"}
+    assert run([First()], world, tmp_path, rerun=frozenset({"first"}))["first"].outcome == "changed"
+
+
+def test_independent_steps_are_applied_at_the_same_time(tmp_path: Path) -> None:
+    meet = threading.Barrier(2, timeout=10)
+
+    class Meets(First):
+        def apply(self, at: World, seen: Any, wanted: str) -> str | None:
+            meet.wait()
+            return super().apply(at, seen, wanted)
+
+    class A(Meets):
+        name = "a"
+
+    class B(Meets):
+        name = "b"
+
+    results = run([A(), B()], {}, tmp_path)
+    assert {r.outcome for r in results.values()} == {"changed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"version": 1, "ste', "not readable"),
+        ('{"version": 99, "target": "t", "steps": {}}', "another version"),
+        ("[]", "shape"),
+    ],
+)
+def test_a_corrupt_state_file_is_named_with_its_place_and_the_way_out(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(StepError) as caught:
+        Evidence(tmp_path / "state.json", "t")
+    assert told in str(caught.value)
+    assert "--reset-state" in str(caught.value)
+    assert "state.json:1" in str(caught.value)
