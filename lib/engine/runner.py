@@ -206,7 +206,7 @@ class Runner(Generic[C]):
 
     def _apply_all(self) -> None:
         for node in self._nodes.values():
-            node.done = not node.todo and not self._upstream(node, lambda n: n.todo)
+            node.done = not node.todo and not self._upstream(node, lambda n: not n.done)
         running: dict[Future[None], _Node] = {}
         pool = ThreadPoolExecutor(THREADS)
         try:
@@ -247,20 +247,20 @@ class Runner(Generic[C]):
     def _upstream(self, node: _Node, test: Callable[[_Node], bool]) -> bool:
         return any(test(self._nodes[n]) for n in node.step.needs if n in self._nodes)
 
-    def _apply(self, node: _Node) -> None:
-        step, result = node.step, node.result
-        current_step.set(step.name)
-        if self._upstream(node, lambda n: n.applied) or isinstance(node.wanted, Unknown):
+    def _plan_again(self, node: _Node) -> bool:
+        """Compare once more where something before it was applied; return whether there is something to do."""
+        if self._upstream(node, lambda n: n.result.outcome == "changed") or isinstance(node.wanted, Unknown):
             # What came before has changed the world: look again before acting on it.
             self._observe(node, True)
             self._plan(node)
-            if result.outcome in ("failed", "blocked") or self._refuse_one(node) or not node.todo:
-                self._say(node)
-                return
-        elif result.outcome in ("failed", "blocked", "refused"):
-            return
-        elif not node.todo or self._upstream(node, lambda n: n.result.outcome in ("failed", "blocked", "refused")):
+        elif self._upstream(node, lambda n: n.result.outcome != "unchanged"):
             self._plan(node)
+        return node.todo and not self._refuse_one(node)
+
+    def _apply(self, node: _Node) -> None:
+        step, result = node.step, node.result
+        current_step.set(step.name)
+        if result.outcome in ("failed", "refused") or not self._plan_again(node):
             self._say(node)
             return
         began = self._clock()

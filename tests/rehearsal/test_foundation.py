@@ -1,0 +1,158 @@
+"""`invoke foundation` against the lab, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STEPS = ["validation", "tools_storage", "packer_user", "cloud_image", "base_template", "packer_config"]
+
+
+@pytest.fixture
+def lab(checkout: Path, run: Callable[..., Any]) -> Path:
+    run("lab.start", "--task-seconds", "0")
+    return checkout
+
+
+def document(result: Any) -> dict[str, Any]:
+    return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+
+def outcomes(result: Any) -> dict[str, str]:
+    return {step["name"]: step["outcome"] for phase in document(result)["phases"] for step in phase["steps"]}
+
+
+def journal(checkout: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (checkout / ".lab" / "journal.jsonl").read_text().splitlines()]
+
+
+def writes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = [line for line in lines if line["kind"] == "api" and line["method"] != "GET"]
+    changing = ("rbd create", "rbd map", "mkfs", "mkdir", "mv ", "rm ", "apt-get", "systemctl enable", "virt-customize", "pveum")
+    found += [line for line in lines if line["kind"] == "ssh" and any(word in " ".join(line["argv"]) for word in changing)]
+    return found + [line for line in lines if line["kind"] == "sftp" and line["op"] in ("write", "rename", "remove", "mkdir")]
+
+
+def test_cold_then_noop_then_deleted_state(lab: Path, run: Callable[..., Any]) -> None:
+    cold = run("foundation", "--json")
+    assert cold.returncode == 0, cold.stderr
+    assert list(outcomes(cold)) == STEPS
+    assert outcomes(cold)["base_template"] == "changed"
+    for name in (".foundation-state.json", "packer/.env", "packer/variables.json"):
+        assert (lab / ".lab" / name).stat().st_mode & 0o777 == 0o600
+    again = run("foundation", "--json")
+    assert again.returncode == 0, again.stderr
+    assert document(again)["outcome"] == "unchanged"
+    assert outcomes(again)["packer_user"] == "refreshed"
+    assert "attributes compared" in again.stdout
+    (lab / ".lab" / ".foundation-state.json").unlink()
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+
+
+def test_a_dry_run_sends_no_write(lab: Path, run: Callable[..., Any]) -> None:
+    before = len(journal(lab))
+    for words in (("foundation", "--dry-run"), ("--dry", "foundation"), ("plan",), ("status",), ("drift",), ("foundation", "--status")):
+        result = run(*words)
+        assert result.returncode == 0, result.stderr
+    assert writes(journal(lab)[before:]) == []
+    assert not (lab / ".lab" / ".foundation-state.json").exists()
+    assert run("plan", "--detailed-exitcode").returncode == 3
+
+
+def test_drift_is_repaired_in_place(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    pve("PUT", "/nodes/node1/qemu/9002/config", {"memory": "4096", "description": pve("GET", "/nodes/node1/qemu/9002/config")["description"]})
+    found = run("drift", "--json", "--detailed-exitcode")
+    assert found.returncode == 3
+    assert {"attribute": "memory", "before": "4096", "after": "2048"} in document(found)["phases"][0]["steps"][4]["changes"]
+    assert outcomes(run("foundation", "--json"))["base_template"] == "changed"
+    assert pve("GET", "/nodes/node1/qemu/9002/config")["memory"] == "2048"
+
+
+def test_a_foreign_guest_is_never_touched(lab: Path, run: Callable[..., Any]) -> None:
+    pve = client(lab)
+    pve("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "precious", "tags": "theirs"})
+    result = run("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--json")
+    assert result.returncode == 1
+    assert "somebody else's" in result.stdout
+    assert pve("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
+
+
+def test_a_rebuild_is_refused_until_allowed(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    refused = run("foundation", "--force-rebuild", "--json")
+    assert refused.returncode == 4
+    assert document(refused)["outcome"] == "refused"
+    assert "--allow destroy-base-template" in refused.stdout
+    done = run("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--json")
+    assert done.returncode == 0, done.stderr
+    assert outcomes(done)["cloud_image"] == "changed"
+    assert outcomes(done)["base_template"] == "changed"
+
+
+def test_no_secret_is_told_anywhere(lab: Path, run: Callable[..., Any]) -> None:
+    printed = run("foundation", "--verbose")
+    values = dict(line.split("=", 1) for line in (lab / ".lab/packer/.env").read_text().splitlines() if "=" in line)
+    admin = json.loads((lab / ".lab/.groundwork/admin-token.json").read_text())["value"]
+    for secret in (values["PROXMOX_TOKEN"], admin):
+        assert secret not in printed.stdout + printed.stderr
+        for path in (lab / ".lab").rglob("*"):
+            kept = path.name in (".env", "admin-token.json") or path.name.startswith("world.sqlite")
+            if path.is_file() and not kept:
+                assert secret.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("reset", "GET"),
+        ("500", "GET"),
+        ("595", ""),
+        ("lock", "qmcreate"),
+        ("ssh-drop", "rbd"),
+    ],
+)
+def test_a_passing_fault_is_retried_to_success(lab: Path, run: Callable[..., Any], fault: tuple[str, str]) -> None:
+    assert run("lab.fault", fault[0], "--match", fault[1], "--times", "1").returncode == 0
+    result = run("foundation")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("fault", [("task-fail", "qmcreate"), ("task-fail", "download"), ("exit", "virt-customize"), ("exit", "mkfs")])
+def test_a_lasting_fault_is_told_and_the_next_run_ends_well(
+    lab: Path, run: Callable[..., Any], fault: tuple[str, str]
+) -> None:
+    run("lab.fault", fault[0], "--match", fault[1], "--times", "1")
+    failed = run("foundation")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stdout + failed.stderr
+    again = run("foundation")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def client(checkout: Path) -> Callable[..., Any]:
+    """Return a client of the lab that is not the product's: requests, with root's password."""
+    import requests
+
+    lab = json.loads((checkout / ".lab" / "lab.json").read_text())
+    base = lab["api"]["node1"] + "/api2/json"
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = os.fspath(checkout / lab["ca_file"])
+    password = (checkout / lab["root_password_file"]).read_text().strip()
+    ticket = session.post(f"{base}/access/ticket", data={"username": "root@pam", "password": password}).json()["data"]
+    session.cookies.set("PVEAuthCookie", ticket["ticket"])
+    session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
+
+    def call(method: str, path: str, data: dict[str, str] | None = None) -> Any:
+        answer = session.request(method, base + path, data=data)
+        assert answer.status_code == 200, (method, path, answer.status_code, answer.reason, answer.text)
+        return answer.json()["data"]
+
+    return call
