@@ -153,7 +153,7 @@ class Pve:
         except requests.exceptions.ReadTimeout:
             raise RemoteError(f"{method} {path}", f"no answer within {self._timeout:.0f} s") from None
         except requests.exceptions.ConnectionError as error:
-            if isinstance(error, requests.exceptions.ConnectionError) and "Failed to establish" in str(error):
+            if "Failed to establish" in str(error):
                 raise UnreachableError(self._where(), "refuses the connection", "is pveproxy running there?") from None
             raise RemoteError(f"{method} {path}", "the connection was cut before an answer came") from None
         except requests.exceptions.RequestException as error:

@@ -175,7 +175,7 @@ class Host:
             fix = "`invoke trust` shows and records it" if "host key" in str(error) else "run the same command again"
             raise UnreachableError(f"ssh {self.address}", mask(str(error)), fix) from None
         except (OSError, EOFError) as error:
-            problem = f"cannot be reached ({error or type(error).__name__})"
+            problem = f"cannot be reached ({str(error) or type(error).__name__})"
             raise UnreachableError(f"ssh {self.address}", problem, "is the host up, and sshd running?") from None
         transport = connection.transport
         if isinstance(transport.sock, socket.socket):

@@ -98,6 +98,15 @@ def _problems(path: Path, root: Path, values: Mapping[str, str]) -> Iterator[Pro
         there = "PROXMOX_ADMIN_USER" if "PROXMOX_ADMIN_USER" in values else "PROXMOX_ADMIN_PASSWORD"
         lost = "PROXMOX_ADMIN_PASSWORD" if there == "PROXMOX_ADMIN_USER" else "PROXMOX_ADMIN_USER"
         yield Problem(lost, f"is missing beside {there}", "give both, or a token, or neither", _line(path, there))
+    yield from _transport_problems(path, root, values)
+
+
+def _transport_problems(path: Path, root: Path, values: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what is wrong with TLS and SSH settings."""
+
+    def wrong(key: str, problem: str, fix: str) -> Problem:
+        return Problem(key, problem, fix, _line(path, key))
+
     if "PROXMOX_TLS_FINGERPRINT" in values and not FINGERPRINT.fullmatch(values["PROXMOX_TLS_FINGERPRINT"]):
         yield wrong(
             "PROXMOX_TLS_FINGERPRINT", "is no SHA-256 fingerprint", "32 hexadecimal pairs, with or without colons"

@@ -44,6 +44,26 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
             yield ("proxmox", "hosts", index, "name"), f"is no DNS label (got {name!r})", "letters, digits and -"
         if name in hosts[:index]:
             yield ("proxmox", "hosts", index, "name"), f"is there twice ({name})", "give each host its own name"
+    yield from _words(cluster)
+    if tools.host not in hosts:
+        yield ("tools_storage", "host"), f"is none of the hosts (got {tools.host})", f"one of {', '.join(hosts)}"
+    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", tools.path) or tools.path.endswith("/"):
+        yield ("tools_storage", "path"), f"is no absolute path (got {tools.path!r})", "for example /mnt/rbd-iso"
+    if not re.fullmatch(r"https?://[^\s/]+/\S+", cloud.url):
+        yield ("images", "cloud", "url"), f"is no http(s) address (got {cloud.url!r})", ""
+    if not re.fullmatch(r"[0-9a-f]{64}", cloud.sha256):
+        yield (
+            ("images", "cloud", "sha256"),
+            "is no SHA-256 (64 hexadecimal digits)",
+            "take it from the release's SHA256SUMS",
+        )
+    yield from _names(cluster)
+    yield from _sizes(cluster)
+
+
+def _words(cluster: Cluster) -> Iterator[Found]:
+    """Yield ids and names that Proxmox or Ceph would not take."""
+    proxmox, tools = cluster.proxmox, cluster.tools_storage
     for where, value in (
         (("proxmox", "storage"), proxmox.storage),
         (("tools_storage", "storage"), tools.storage),
@@ -71,20 +91,6 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
         yield ("packer", "role"), "starts with PVE, which is reserved", "choose another name"
     if not USER.fullmatch(cluster.packer.user):
         yield ("packer", "user"), f"is no user (got {cluster.packer.user!r})", "name@realm, for example packer@pve"
-    if tools.host not in hosts:
-        yield ("tools_storage", "host"), f"is none of the hosts (got {tools.host})", f"one of {', '.join(hosts)}"
-    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", tools.path) or tools.path.endswith("/"):
-        yield ("tools_storage", "path"), f"is no absolute path (got {tools.path!r})", "for example /mnt/rbd-iso"
-    if not re.fullmatch(r"https?://[^\s/]+/\S+", cloud.url):
-        yield ("images", "cloud", "url"), f"is no http(s) address (got {cloud.url!r})", ""
-    if not re.fullmatch(r"[0-9a-f]{64}", cloud.sha256):
-        yield (
-            ("images", "cloud", "sha256"),
-            "is no SHA-256 (64 hexadecimal digits)",
-            "take it from the release's SHA256SUMS",
-        )
-    yield from _names(cluster)
-    yield from _sizes(cluster)
 
 
 def _names(cluster: Cluster) -> Iterator[Found]:

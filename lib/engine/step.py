@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from lib.errors import Problem
 
 C = TypeVar("C")  # clients
-O = TypeVar("O")  # what is observed
+S = TypeVar("S")  # what is seen
 D = TypeVar("D")  # what is desired
 R = TypeVar("R")  # what later steps get
 R_co = TypeVar("R_co", covariant=True)
@@ -61,7 +61,7 @@ class Inputs:
         return self._outputs.get(step.name, UNKNOWN)  # type: ignore[return-value]
 
 
-class Step(ABC, Generic[C, O, D, R]):
+class Step(ABC, Generic[C, S, D, R]):
     """One resource: what it is, what it should be, and how to get there.
 
     `max_age` (seconds) is declared by a step with a slow check: while evidence of the
@@ -75,7 +75,7 @@ class Step(ABC, Generic[C, O, D, R]):
     checks_only: ClassVar[bool] = False
 
     @abstractmethod
-    def observe(self, at: C, recent: bool) -> O:
+    def observe(self, at: C, recent: bool) -> S:
         """Look at the world; change nothing."""
 
     @abstractmethod
@@ -83,29 +83,29 @@ class Step(ABC, Generic[C, O, D, R]):
         """Say what should be; Unknown where an input is not known yet."""
 
     @abstractmethod
-    def changes(self, seen: O, wanted: D) -> Iterable[Change]:
+    def changes(self, seen: S, wanted: D) -> Iterable[Change]:
         """Yield what differs."""
 
     @abstractmethod
-    def apply(self, at: C, seen: O, wanted: D) -> R | None:
+    def apply(self, at: C, seen: S, wanted: D) -> R | None:
         """Close the difference; also right where nothing differs. May return the output."""
 
     @abstractmethod
-    def output(self, seen: O, wanted: D) -> R:
+    def output(self, seen: S, wanted: D) -> R:
         """Give what later steps need, from a world that is as desired."""
 
     @abstractmethod
-    def reason(self, seen: O, wanted: D) -> str:
+    def reason(self, seen: S, wanted: D) -> str:
         """Say in a few words why nothing had to be done."""
 
-    def problems(self, seen: O, wanted: D) -> Iterable[Problem]:
+    def problems(self, seen: S, wanted: D) -> Iterable[Problem]:
         """Yield what no apply of ours can mend."""
         return ()
 
-    def dangers(self, seen: O, wanted: D) -> Iterable[Danger]:
+    def dangers(self, seen: S, wanted: D) -> Iterable[Danger]:
         """Yield what must not happen unless the user allows it."""
         return ()
 
-    def remarks(self, seen: O) -> Iterable[str]:
+    def remarks(self, seen: S) -> Iterable[str]:
         """Yield what the user should know and nothing is done about."""
         return ()

@@ -36,7 +36,8 @@ class World:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = off")
         self._db.execute(
-            "create table if not exists document (kind text, key text, body text, primary key (kind, key)) without rowid"
+            "create table if not exists document"
+            " (kind text, key text, body text, primary key (kind, key)) without rowid"
         )
         self._kinds: dict[str, dict[str, Document]] = {}
         self._undo: list[tuple[str, str, Document | None]] | None = None

@@ -272,7 +272,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     def reason(self, seen: Seen, wanted: Wanted) -> str:
         """Say who may what."""
         count = len(self._privileges(seen))
-        return f"{self._packer.user} with {count} privileges on {len(needs(self._cluster, seen.known))} paths, proven as the token"
+        paths = len(needs(self._cluster, seen.known))
+        return f"{self._packer.user} with {count} privileges on {paths} paths, proven as the token"
 
 
 def lacks(at: Session, cluster: Cluster, credential: Credential, known: frozenset[str]) -> dict[str, list[str]]:

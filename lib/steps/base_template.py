@@ -139,9 +139,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         if size < self._base.disk_gib:
             yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
         known = ("scsi0", "efidisk0", "ide2")
-        for key in have:
+        for key, value in have.items():
             if key.rstrip("0123456789") in DISK_KEYS and key not in known:
-                yield Change(key, have[key], None)
+                yield Change(key, value, None)
         assert seen.guest is not None
         if seen.guest.pool != self._cluster.proxmox.pool:
             yield Change("pool", seen.guest.pool or None, self._cluster.proxmox.pool)
@@ -166,7 +166,8 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         if seen.guest is not None and not self._mine(seen):
             yield Problem(
                 f"VM {self._base.vmid}",
-                f"is somebody else's ('{seen.guest.name}' on {seen.guest.node}, without our tag '{self._cluster.proxmox.tag}')",
+                f"is somebody else's ('{seen.guest.name}' on {seen.guest.node}, "
+                f"without our tag '{self._cluster.proxmox.tag}')",
                 "set another images.base.vmid in cluster.toml; foreign guests are never touched",
             )
         elif self._anew(seen, wanted) and seen.clones:
@@ -183,7 +184,8 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in DISK_KEYS)
             yield Danger(
                 DESTROY,
-                f"VM {seen.guest.vmid} '{seen.guest.name}' on {seen.guest.node} with {disks} disks would be destroyed ({why})",
+                f"VM {seen.guest.vmid} '{seen.guest.name}' on {seen.guest.node} "
+                f"with {disks} disks would be destroyed ({why})",
             )
 
     # --------------------------------------------------------------- apply

@@ -194,7 +194,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     def remarks(self, seen: Seen) -> Iterator[str]:
         """Yield that a newer image was published."""
         if seen.newer:
-            yield f"a newer cloud image is published (sha256 {seen.newer[:12]}…); pin it in cluster.toml when you want it"
+            yield f"a newer cloud image is published (sha256 {seen.newer[:12]}…): pin it when you want it"
 
     def output(self, seen: Seen, wanted: ImportStorage) -> Image:
         """Give the volume."""

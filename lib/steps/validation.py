@@ -266,7 +266,8 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             if guest.vmid in ours and self._cluster.proxmox.tag not in guest.tags:
                 yield Problem(
                     f"VM {guest.vmid}",
-                    f"is somebody else's ('{guest.name}' on {guest.node}, without our tag '{self._cluster.proxmox.tag}')",
+                    f"is somebody else's ('{guest.name}' on {guest.node}, "
+                    f"without our tag '{self._cluster.proxmox.tag}')",
                     f"give '{ours[guest.vmid]}' another VMID in cluster.toml; foreign guests are never touched",
                 )
         for address, vmid in seen.deep.addresses_used if seen.deep else ():
@@ -335,4 +336,5 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
     def reason(self, seen: Seen, wanted: Cluster) -> str:
         """Say what was looked at."""
         version = ".".join(map(str, seen.version))
-        return f"{len(wanted.proxmox.hosts)} hosts, PVE {version}, quorum, storage {wanted.proxmox.storage}, {seen.ceph.health}"
+        storage, hosts = wanted.proxmox.storage, len(wanted.proxmox.hosts)
+        return f"{hosts} hosts, PVE {version}, quorum, storage {storage}, {seen.ceph.health}"

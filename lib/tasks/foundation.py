@@ -43,7 +43,7 @@ def flags_of(
     help=HELP
     | {
         "status": "Show what is and what would be changed; the same as `invoke plan`.",
-        "force-rebuild": "Make cloud image and base template anew (a finished template needs --allow destroy-base-template).",
+        "force-rebuild": "Make image and template anew (a finished one needs --allow destroy-base-template).",
         "reset-state": "Drop the evidence of earlier runs first; costs time, never correctness.",
         "skip-phases": "Steps whose record is not trusted; the same as --rerun.",
         "backup": "With --force-rebuild: back the template up to this storage first (vzdump).",

@@ -108,7 +108,7 @@ def _lab(root: Path, cluster: Cluster) -> Target:
 
 
 def tls_of(target: Target, hosts: Hosts) -> Tls:
-    """Say how the API's certificate is checked; fetch the cluster's own CA over verified SSH where nothing else is said."""
+    """Say how the API's certificate is checked; where nothing is said, by the CA fetched over verified SSH."""
     access = target.access
     if access.ca_file is not None or access.fingerprint or not access.verify:
         return Tls(access.ca_file, access.fingerprint, access.verify)

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from lib.engine.evidence import Evidence
-from lib.engine.plan import RunResult, PhaseResult, StepResult
+from lib.engine.plan import PhaseResult, RunResult, StepResult
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Options, Runner
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
@@ -35,7 +35,7 @@ class Quiet:
 
 class First(Step[World, Any, str, str]):
     name = "first"
-    needs = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     want = "one"
 
     def observe(self, at: World, recent: bool) -> Any:
@@ -124,7 +124,11 @@ def test_a_dry_run_plans_with_unknowns_and_writes_nothing(tmp_path: Path) -> Non
 def test_a_failed_step_blocks_what_needs_it_and_no_more(tmp_path: Path) -> None:
     world: World = {"broken": "first"}
     results = run([First(), Second(), Other()], world, tmp_path)
-    assert {name: r.outcome for name, r in results.items()} == {"first": "failed", "second": "blocked", "other": "changed"}
+    assert {name: r.outcome for name, r in results.items()} == {
+        "first": "failed",
+        "second": "blocked",
+        "other": "changed",
+    }
 
 
 def test_what_does_not_stick_is_a_failure(tmp_path: Path) -> None:
@@ -139,8 +143,13 @@ def test_a_danger_refuses_the_whole_plan_until_it_is_allowed_by_name(tmp_path: P
     assert refused["dangerous"].outcome == "refused"
     assert "--allow destroy-it" in (refused["dangerous"].error or Problem("", "")).fix
     assert "other" not in world
-    assert run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"something-else"}))["dangerous"].outcome == "refused"
-    assert run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"destroy-it"}))["dangerous"].outcome == "changed"
+    assert (
+        run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"something-else"}))["dangerous"].outcome
+        == "refused"
+    )
+    assert (
+        run([Other(), Dangerous()], world, tmp_path, allow=frozenset({"destroy-it"}))["dangerous"].outcome == "changed"
+    )
 
 
 def test_a_refresh_counts_as_unchanged(tmp_path: Path) -> None:

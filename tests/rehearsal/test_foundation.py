@@ -33,9 +33,24 @@ def journal(checkout: Path) -> list[dict[str, Any]]:
 
 def writes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = [line for line in lines if line["kind"] == "api" and line["method"] != "GET"]
-    changing = ("rbd create", "rbd map", "mkfs", "mkdir", "mv ", "rm ", "apt-get", "systemctl enable", "virt-customize", "pveum")
-    found += [line for line in lines if line["kind"] == "ssh" and any(word in " ".join(line["argv"]) for word in changing)]
-    return found + [line for line in lines if line["kind"] == "sftp" and line["op"] in ("write", "rename", "remove", "mkdir")]
+    changing = (
+        "rbd create",
+        "rbd map",
+        "mkfs",
+        "mkdir",
+        "mv ",
+        "rm ",
+        "apt-get",
+        "systemctl enable",
+        "virt-customize",
+        "pveum",
+    )
+    found += [
+        line for line in lines if line["kind"] == "ssh" and any(word in " ".join(line["argv"]) for word in changing)
+    ]
+    return found + [
+        line for line in lines if line["kind"] == "sftp" and line["op"] in ("write", "rename", "remove", "mkdir")
+    ]
 
 
 def test_cold_then_noop_then_deleted_state(lab: Path, run: Callable[..., Any]) -> None:
@@ -56,7 +71,14 @@ def test_cold_then_noop_then_deleted_state(lab: Path, run: Callable[..., Any]) -
 
 def test_a_dry_run_sends_no_write(lab: Path, run: Callable[..., Any]) -> None:
     before = len(journal(lab))
-    for words in (("foundation", "--dry-run"), ("--dry", "foundation"), ("plan",), ("status",), ("drift",), ("foundation", "--status")):
+    for words in (
+        ("foundation", "--dry-run"),
+        ("--dry", "foundation"),
+        ("plan",),
+        ("status",),
+        ("drift",),
+        ("foundation", "--status"),
+    ):
         result = run(*words)
         assert result.returncode == 0, result.stderr
     assert writes(journal(lab)[before:]) == []
@@ -67,10 +89,16 @@ def test_a_dry_run_sends_no_write(lab: Path, run: Callable[..., Any]) -> None:
 def test_drift_is_repaired_in_place(lab: Path, run: Callable[..., Any]) -> None:
     assert run("foundation").returncode == 0
     pve = client(lab)
-    pve("PUT", "/nodes/node1/qemu/9002/config", {"memory": "4096", "description": pve("GET", "/nodes/node1/qemu/9002/config")["description"]})
+    pve(
+        "PUT",
+        "/nodes/node1/qemu/9002/config",
+        {"memory": "4096", "description": pve("GET", "/nodes/node1/qemu/9002/config")["description"]},
+    )
     found = run("drift", "--json", "--detailed-exitcode")
     assert found.returncode == 3
-    assert {"attribute": "memory", "before": "4096", "after": "2048"} in document(found)["phases"][0]["steps"][4]["changes"]
+    assert {"attribute": "memory", "before": "4096", "after": "2048"} in document(found)["phases"][0]["steps"][4][
+        "changes"
+    ]
     assert outcomes(run("foundation", "--json"))["base_template"] == "changed"
     assert pve("GET", "/nodes/node1/qemu/9002/config")["memory"] == "2048"
 
@@ -124,7 +152,9 @@ def test_a_passing_fault_is_retried_to_success(lab: Path, run: Callable[..., Any
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("fault", [("task-fail", "qmcreate"), ("task-fail", "download"), ("exit", "virt-customize"), ("exit", "mkfs")])
+@pytest.mark.parametrize(
+    "fault", [("task-fail", "qmcreate"), ("task-fail", "download"), ("exit", "virt-customize"), ("exit", "mkfs")]
+)
 def test_a_lasting_fault_is_told_and_the_next_run_ends_well(
     lab: Path, run: Callable[..., Any], fault: tuple[str, str]
 ) -> None:
