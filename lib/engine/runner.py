@@ -207,6 +207,8 @@ class Runner(Generic[C]):
     def _apply_all(self) -> None:
         for node in self._nodes.values():
             node.done = not node.todo and not self._upstream(node, lambda n: not n.done)
+            if node.done:
+                self._say(node)
         running: dict[Future[None], _Node] = {}
         pool = ThreadPoolExecutor(THREADS)
         try:

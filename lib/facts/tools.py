@@ -55,4 +55,8 @@ def signatures(wipefs: str) -> tuple[str, ...]:
 
 def digests(sha256sum: str) -> dict[str, str]:
     """Return digest by path of `sha256sum`."""
-    return {m[2]: m[1] for m in re.finditer(r"^\\?([0-9a-f]{64}) [ *](.+)$", sha256sum, re.MULTILINE)}
+    found = {}
+    for mark, digest, name in re.findall(r"^(\\?)([0-9a-f]{64}) [ *](.+)$", sha256sum, re.MULTILINE):
+        # A name with a backslash is escaped, and the line marked so.
+        found[name.replace("\\n", "\n").replace("\\\\", "\\") if mark else name] = digest
+    return found

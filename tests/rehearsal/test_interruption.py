@@ -1,0 +1,212 @@
+"""Runs that are killed, that meet each other, or that meet keys, tokens and files that are not as they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rehearsal.test_foundation import client, document, journal
+
+
+@pytest.fixture
+def lab(checkout: Path, run: Callable[..., Any]) -> Path:
+    run("lab.start", "--task-seconds", "0")
+    return checkout
+
+
+def started(checkout: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=checkout,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill_at(process: subprocess.Popen[bytes], path: Path, lines: int) -> None:
+    """Kill the process when the journal has that many lines, or when it has ended by itself."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            break
+        threading.Event().wait(0.001)
+    with_signal = signal.SIGKILL
+    if process.poll() is None:
+        process.send_signal(with_signal)
+    process.wait(30)
+
+
+@pytest.mark.parametrize("line", [6, 40, 60, 75, 90, 105])
+def test_killed_anywhere_the_next_run_converges(
+    lab: Path, run: Callable[..., Any], environment: dict[str, str], line: int
+) -> None:
+    kill_at(started(lab, environment, "foundation"), lab / ".lab" / "journal.jsonl", line)
+    finished = run("foundation", "--json")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+    pve = client(lab)
+    assert [guest["vmid"] for guest in pve("GET", "/cluster/resources?type=vm")] == [9002]
+    assert {token["tokenid"] for token in pve("GET", "/access/users/packer@pve/token")} <= {"build-a", "build-b"}
+    assert [pool["poolid"] for pool in pve("GET", "/pools")] == ["groundwork"]
+    assert len(pve("GET", "/access/users/root@pam/token")) == 1
+    names = [row["volid"] for row in pve("GET", "/nodes/node1/storage/rbd-iso/content")]
+    assert len(names) == 1
+    assert "unfinished" not in names[0]
+    leftovers = list((lab / ".lab").rglob("*.tmp"))
+    assert leftovers == []
+
+
+def test_two_runs_at_once(lab: Path, run: Callable[..., Any], environment: dict[str, str]) -> None:
+    assert run("foundation").returncode == 0
+    lock = lab / ".lab" / ".groundwork" / "lock"
+    import fcntl
+
+    with lock.open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.truncate(0)
+        held.write(json.dumps({"owner": "alice", "host": "desk", "pid": 7, "started": time.time() - 60}))
+        held.flush()
+        result = run("foundation")
+        assert result.returncode == 5
+        assert "alice on desk, pid 7" in result.stderr
+        assert run("plan").returncode == 0
+    assert run("foundation").returncode == 0
+
+
+def test_another_operator_holds_the_cluster_lock(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    now = time.time()
+    alive = {"owner": "bob", "host": "elsewhere", "pid": 1, "started": now - 30, "renewed": now}
+    pve("POST", "/pools", {"poolid": "groundwork-lock", "comment": json.dumps(alive)})
+    result = run("foundation")
+    assert result.returncode == 5
+    assert "bob on elsewhere" in result.stderr
+    silent = alive | {"renewed": now - 3600}
+    pve("PUT", "/pools", {"poolid": "groundwork-lock", "comment": json.dumps(silent)})
+    assert run("foundation").returncode == 0
+    assert [pool["poolid"] for pool in pve("GET", "/pools")] == ["groundwork"]
+
+
+def test_a_changed_host_key_is_refused(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    path = lab / ".lab" / "known_hosts"
+    lines = path.read_text().splitlines()
+    keys = [line.rsplit(" ", 1)[1] for line in lines]
+    swapped = [line.rsplit(" ", 1)[0] + " " + keys[(i + 1) % len(keys)] for i, line in enumerate(lines)]
+    path.write_text("\n".join(swapped) + "\n")
+    result = run("foundation", "--rerun", "validation")
+    assert result.returncode == 1
+    assert "host key" in result.stdout
+    assert "invoke trust" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_lost_administrator_token_is_made_anew(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    (lab / ".lab" / ".groundwork" / "admin-token.json").unlink()
+    assert run("foundation").returncode == 0
+    assert len(client(lab)("GET", "/access/users/root@pam/token")) == 1
+
+
+def test_when_invalid_keeps_a_good_token_and_replaces_a_dead_one(lab: Path, run: Callable[..., Any]) -> None:
+    path = lab / "cluster.toml"
+    path.write_text(path.read_text().replace('token_refresh = "always"', 'token_refresh = "when-invalid"'))
+    assert run("foundation").returncode == 0
+    written = (lab / ".lab/packer/.env").read_text()
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+    assert (lab / ".lab/packer/.env").read_text() == written
+    client(lab)("DELETE", "/access/users/packer@pve/token/build-a")
+    repaired = run("foundation", "--json")
+    assert repaired.returncode == 0, repaired.stdout
+    assert (lab / ".lab/packer/.env").read_text() != written
+
+
+@pytest.mark.parametrize("privilege", ["VM.Clone", "Datastore.AllocateSpace", "SDN.Use", "Sys.Audit"])
+def test_doctor_names_the_lost_privilege_and_its_path(lab: Path, run: Callable[..., Any], privilege: str) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    role = pve("GET", "/access/roles/GroundworkPacker")
+    pve("PUT", "/access/roles/GroundworkPacker", {"privs": ",".join(name for name in role if name != privilege)})
+    told = run("doctor")
+    assert told.returncode == 1
+    assert f"lacks {privilege} on /" in told.stdout
+    assert "pveum acl modify" in told.stdout
+    assert run("foundation").returncode == 0
+    assert run("doctor").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [('{"version": 1, "st', 1), ('{"version": 2, "target": "x", "steps": {}}', 1), (None, 0)],
+)
+def test_state_truncated_newer_deleted(lab: Path, run: Callable[..., Any], text: str | None, code: int) -> None:
+    assert run("foundation").returncode == 0
+    path = lab / ".lab" / ".foundation-state.json"
+    path.unlink() if text is None else path.write_text(text)
+    result = run("foundation")
+    assert result.returncode == code
+    if code:
+        assert "--reset-state" in result.stderr
+    assert run("foundation", "--reset-state").returncode == 0
+
+
+def test_the_lab_survives_being_killed(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    os.kill(json.loads((lab / ".lab" / "lab.json").read_text())["pid"], signal.SIGKILL)
+    again = run("foundation", "--json")
+    assert again.returncode == 0, again.stderr
+    assert document(again)["outcome"] == "unchanged"
+
+
+def test_everything_renamed_still_works(checkout: Path, run: Callable[..., Any]) -> None:
+    path = checkout / "cluster.toml"
+    text = path.read_text()
+    for old, new in (
+        ('"node', '"alpha'),
+        ('"rbd"', '"vault"'),
+        ("rbd-iso", "images-1"),
+        ("vmbr0", "lan7"),
+        ("sddc.info", "example.net"),
+        ("10.10.1.", "192.168.44."),
+        ("9002", "7002"),
+        ("9001", "7001"),
+        ('"groundwork"', '"forge"'),
+        ("packer@pve", "baker@pve"),
+        ("GroundworkPacker", "Bakery"),
+        ('token = "build"', 'token = "oven"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    result = run("foundation", "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+    variables = json.loads((checkout / ".lab/packer/variables.json").read_text())
+    assert variables["base_vmid"] == 7002
+    assert variables["bridge"] == "lan7"
+    told = json.dumps(journal(checkout))
+    for word in ("9002", "vmbr0", "10.10.1.", "rbd-iso", "groundwork;", "packer@pve"):
+        assert word not in told.replace("groundwork-", ""), word
+
+
+def test_a_rehearsal_writes_only_under_its_folder(lab: Path, run: Callable[..., Any]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in lab.rglob("*") if ".lab" not in path.parts and path.is_file()}
+    assert run("foundation").returncode == 0
+    after = {path: path.stat().st_mtime_ns for path in lab.rglob("*") if ".lab" not in path.parts and path.is_file()}
+    assert {p for p in after if p.suffix != ".pyc"} == {p for p in before if p.suffix != ".pyc"}
+    shutil.rmtree(lab / ".lab" / "packer")
+    assert run("foundation").returncode == 0
