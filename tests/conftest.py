@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import compileall
-import contextlib
-import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +11,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from lib.errors import GroundworkError
-from lib.lab import start as lab_process
 from tests.guard.sitecustomize import reached
-
-ROOT = Path(__file__).resolve().parent.parent
-GUARD = ROOT / "tests" / "guard"
-PRODUCT = ("cluster.toml", "tasks.py", "invoke.yaml", ".env.example", "lib", "templates", "packer", "terraform", "dns")
-MADE_HERE = (".env", "variables.json", "*.auto.tfvars.json", ".terraform", ".lab", "__pycache__")
+from tests.product import bare_environment, copy_product, invoke, stop_lab
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
@@ -47,16 +36,8 @@ class Run(Protocol):
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the product's files alone, compiled once for all tests of this worker."""
-    home = tmp_path_factory.mktemp("product")
-    for name in PRODUCT:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, home / name, ignore=shutil.ignore_patterns(*MADE_HERE))
-        elif source.exists():
-            shutil.copy2(source, home / name)
-    compileall.compile_dir(home, quiet=2)
-    return home
+    """Return the product's files alone, copied and compiled once for all tests of this worker."""
+    return copy_product(tmp_path_factory.mktemp("product"))
 
 
 @pytest.fixture
@@ -65,36 +46,22 @@ def checkout(product: Path, tmp_path: Path) -> Iterator[Path]:
     home = tmp_path / "checkout"
     shutil.copytree(product, home)
     yield home
-    try:
-        lab_process.stop(home)
-    except GroundworkError:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(json.loads((home / ".lab" / "lab.json").read_text())["pid"], signal.SIGKILL)
+    stop_lab(home)
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Return an environment that knows nothing of the developer's own: no home, no agent, no PROXMOX_ variables."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(GUARD)}
+    """Return the environment that `run` gives to what it starts."""
+    return bare_environment(tmp_path / "home")
 
 
 @pytest.fixture
 def run(checkout: Path, environment: dict[str, str]) -> Run:
-    """Return a function that runs an `invoke` line in the checkout, with no terminal and a timeout in seconds."""
+    """Return a function that runs an `invoke` line in the checkout."""
 
     def run_line(
         *words: str, env: dict[str, str] | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *words],
-            cwd=checkout,
-            env=environment | (env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return invoke(checkout, environment | (env or {}), *words, timeout=timeout)
 
     return run_line
