@@ -79,7 +79,7 @@ class Files:
                 best = target
                 mapped = host.get("mapped", {}).get(mount["source"])
                 fsid = filesystem_of(f"{mapped['pool']}/{mapped['image']}") if mapped else f"{self.node}-{target}"
-        return fsid, posixpath.normpath("/" + path[len(best) :]) if best else path
+        return fsid, "/" + path[len(best) :].lstrip("/") if best else path
 
     def _key(self, path: str) -> str:
         fsid, inside = self.place(path)
@@ -106,7 +106,7 @@ class Files:
     # -------------------------------------------------------------- read
 
     def stat(self, path: str, follow: bool = True) -> Document:
-        """Return the file's document: type, mode, uid, size (bytes), mtime, sha256, facts …"""
+        """Return the file's document: type, mode, uid, size (bytes), mtime, sha256, facts."""
         resolved = self.resolve(path, follow)
         found = self._world.get("file", self._key(resolved))
         if found is not None:

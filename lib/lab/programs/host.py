@@ -1,0 +1,75 @@
+"""Own what a simulated program gets and gives: `Host` (the machine it runs on) and `Output`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lib.lab.files import Files
+from lib.lab.world import Document, World
+
+if TYPE_CHECKING:
+    from lib.lab.faults import Faults
+    from lib.lab.pve.api import Api
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a program ended: exit code, what it printed, and the seconds it takes on real hardware."""
+
+    exit: int = 0
+    stdout: str | bytes = ""
+    stderr: str = ""
+    seconds: float = 0.0
+
+
+class Host:
+    """The machine that a program runs on."""
+
+    def __init__(self, world: World, node: str, api: Api | None, faults: Faults) -> None:
+        self.world = world
+        self.node = node
+        self.api = api
+        self.faults = faults
+        self.files = Files(world, node)
+        self.cwd = "/root"
+
+    @property
+    def address(self) -> str:
+        """The host's address."""
+        return str((self.world.get("node", self.node) or {}).get("address", self.node))
+
+    def is_up(self) -> bool:
+        """Tell whether the host can be reached: it is on, and no fault has cut it off."""
+        online = (self.world.get("node", self.node) or {}).get("online", True)
+        return bool(online) and self.faults.standing("partition", f"{self.node} {self.address}") is None
+
+    def system(self) -> Document:
+        """Return the host's system document: packages, units, mounts, mapped."""
+        return self.world.get("host", self.node) or {}
+
+    def change(self, **fields: object) -> None:
+        """Set fields of the system document."""
+        self.world.put("host", self.node, self.system() | fields)
+
+    def meta(self) -> Document:
+        """Return what is true of the whole lab."""
+        return self.world.get("meta", "lab") or {}
+
+    def path(self, text: str) -> str:
+        """Return the absolute path of an argument."""
+        return text if text.startswith("/") else f"{self.cwd}/{text}"
+
+    def now(self) -> float:
+        """Return the host's clock."""
+        return time.time() + float((self.world.get("node", self.node) or {}).get("clock_offset", 0.0))
+
+
+Program = Callable[[Host, list[str], bytes], Output]
+
+
+def strerror(error: OSError) -> str:
+    """Return the C library's words for an OSError."""
+    return error.strerror or str(error)

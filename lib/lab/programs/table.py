@@ -1,0 +1,96 @@
+"""Own the table of simulated programs, and how a command line is run: wrappers, unknown programs, wrong options."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from lib.lab.programs import blocks, coreutils, folders, images, network, packages, proxmox, rbd, system, systemd, web
+from lib.lab.programs.arguments import BadOptionError
+from lib.lab.programs.host import Host, Output, Program
+
+PROGRAMS: dict[str, Program] = {
+    **coreutils.PROGRAMS,
+    **folders.PROGRAMS,
+    **system.PROGRAMS,
+    **blocks.PROGRAMS,
+    **rbd.PROGRAMS,
+    **systemd.PROGRAMS,
+    **packages.PROGRAMS,
+    **images.PROGRAMS,
+    **network.PROGRAMS,
+    **web.PROGRAMS,
+    **proxmox.PROGRAMS,
+}
+NEED_CEPH = frozenset({"rbd", "ceph"})
+FROM_PACKAGE = {"virt-customize": "libguestfs-tools", "dig": "bind9-dnsutils", "host": "bind9-host", "curl": "curl"}
+PREINSTALLED = frozenset({"curl"})
+
+
+def run(host: Host, argv: list[str], stdin: bytes) -> Output:
+    """Run one command line."""
+    if not argv:
+        return Output()
+    name, rest = argv[0], argv[1:]
+    short = name.rpartition("/")[2]
+    if short == "timeout":
+        return _timeout(host, rest, stdin)
+    if short == "env":
+        return _env(host, rest, stdin)
+    program = find(host, name)
+    if program is None:
+        what = "No such file or directory" if "/" in name else "command not found"
+        return Output(127, "", f"bash: line 1: {name}: {what}\n")
+    # What the API does is in transactions of its own, and a refused request takes its changes back there.
+    own = short in proxmox.PROGRAMS
+    try:
+        with contextlib.nullcontext() if own else host.world.transaction():
+            return program(host, rest, stdin)
+    except BadOptionError as error:
+        bad = str(error)
+        told = f"unrecognized option '{bad}'" if bad.startswith("--") else f"invalid option -- '{bad[1:2]}'"
+        return Output(1, "", f"{short}: {told}\nTry '{short} --help' for more information.\n")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return Output(1, "", f"{short}: error writing '{error.filename}': No space left on device\n")
+
+
+def find(host: Host, name: str) -> Program | None:
+    """Return the program of that name or path, where this host has it."""
+    folder, _, short = name.rpartition("/")
+    if folder and folder not in ("/bin", "/usr/bin", "/sbin", "/usr/sbin"):
+        return None
+    system_of_host = host.system()
+    if short in NEED_CEPH and not system_of_host.get("ceph"):
+        return None
+    package = FROM_PACKAGE.get(short)
+    if package and short not in PREINSTALLED and package not in system_of_host.get("packages", {}):
+        return None
+    return PROGRAMS.get(short)
+
+
+def _timeout(host: Host, words: list[str], stdin: bytes) -> Output:
+    """Run what follows `timeout [-k N] [-s SIG] SECONDS`; the limit itself is kept where the session waits."""
+    while words and words[0].startswith("-"):
+        words = words[2:] if words[0] in ("-k", "-s", "--kill-after", "--signal") else words[1:]
+    if len(words) < 2:
+        return Output(125, "", "timeout: missing operand\nTry 'timeout --help' for more information.\n")
+    if not words[0].rstrip("smhd").replace(".", "", 1).isdigit():
+        told = f"timeout: invalid time interval '{words[0]}'\nTry 'timeout --help' for more information.\n"
+        return Output(125, "", told)
+    return _wrapped(host, "timeout: failed to run command '{}': No such file or directory\n", words[1:], stdin)
+
+
+def _env(host: Host, words: list[str], stdin: bytes) -> Output:
+    """Run what follows `env NAME=VALUE …`."""
+    while words and "=" in words[0]:
+        words = words[1:]
+    return _wrapped(host, "env: '{}': No such file or directory\n", words, stdin) if words else Output()
+
+
+def _wrapped(host: Host, absent: str, words: list[str], stdin: bytes) -> Output:
+    short = words[0].rpartition("/")[2]
+    if short not in ("env", "timeout") and find(host, words[0]) is None:
+        return Output(127, "", absent.format(words[0]))
+    return run(host, words, stdin)

@@ -1,0 +1,186 @@
+"""Own the SSH servers of the simulated hosts: who may log in, one command per session, faults, the journal.
+
+What a command does is in lib/lab/programs/, files over SFTP in lib/lab/sftp.py.
+Nothing that arrives is ever executed on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import shlex
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from lib.lab.programs.host import Host, Output
+from lib.lab.sftp import Sftp
+
+if TYPE_CHECKING:
+    from lib.lab.journal import Journal
+
+Run = Callable[[Host, list[str], bytes], Output]
+SECRET_OPTIONS = ("--password", "--cipassword", "--keyring", "--otp", "-password", "-cipassword")
+READS_STDIN = frozenset({"tee", "cat", "dd"})
+SEEN_AS_HUNG = 86400.0
+
+
+class Shell:
+    """What the sessions of one host share: the host, how a program is run, and where it is written down."""
+
+    def __init__(self, host: Host, run: Run, journal: Journal) -> None:
+        self.host = host
+        self.run = run
+        self.journal = journal
+
+
+class Login(asyncssh.SSHServer):
+    """Let root in, with a key of his authorized_keys or the password; nobody else."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Cut the connection where a fault says so."""
+        self.connection = conn
+        host = self._shell.host
+        if not host.is_up() or host.faults.take("ssh-refuse", host.address):
+            conn.abort()
+
+    def begin_auth(self, username: str) -> bool:
+        """Ask everybody for a key or password."""
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Take keys."""
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Compare with authorized_keys as it is in the world now."""
+        if username != "root":
+            return False
+        with contextlib.suppress(OSError):
+            offered = key.public_data
+            text = self._shell.host.files.read("/root/.ssh/authorized_keys").decode(errors="replace")
+            for line in text.splitlines():
+                with contextlib.suppress(asyncssh.KeyImportError):
+                    if line.strip() and asyncssh.import_public_key(line).public_data == offered:
+                        return True
+        return False
+
+    def password_auth_supported(self) -> bool:
+        """Take root's password."""
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        """Compare with the digest in the world."""
+        user = self._shell.host.world.get("user", f"{username}@pam") or {}
+        given = hashlib.sha256(password.encode()).hexdigest()
+        return hmac.compare_digest(given, str(user.get("password_sha256", "")))
+
+
+async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAcceptor:
+    """Serve one host on a loopback port (0: any free one)."""
+
+    async def session(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        await _session(shell, process)
+
+    return await asyncssh.create_server(
+        lambda: Login(shell),
+        "127.0.0.1",
+        port,
+        server_host_keys=[str(host_key)],
+        process_factory=session,
+        sftp_factory=lambda channel: Sftp(channel, shell.host, shell.journal),
+        encoding=None,
+        allow_scp=False,
+        agent_forwarding=False,
+        line_editor=False,
+        server_version="OpenSSH_10.0p2-simulated",
+    )
+
+
+async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    began = time.monotonic()
+    line = process.command
+    if line is None:
+        process.stderr.write(
+            b"This host is simulated: it runs single commands and no shell, as in: ssh HOST pvesm status\n"
+        )
+        process.exit(1)
+        return
+    try:
+        argv = shlex.split(line)
+    except ValueError as error:
+        argv, output, cut = [line], Output(2, "", f"bash: -c: line 1: {error}\n"), False
+    else:
+        stdin = await _stdin(process, argv)
+        output, cut = _execute(shell, line, argv, stdin)
+    limit = _limit(argv)
+    scale = float(shell.host.meta().get("task_scale", 0.0))
+    seconds = output.seconds if output.seconds == SEEN_AS_HUNG else output.seconds * scale
+    if limit is not None and seconds > limit:
+        seconds, output = limit, Output(124)
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+    milliseconds = round((time.monotonic() - began) * 1000, 1)
+    user = process.get_extra_info("username")
+    told = None if cut else output.exit
+    shell.journal.write("ssh", host=shell.host.address, user=user, argv=masked(argv), exit=told, ms=milliseconds)
+    if cut:
+        process.get_extra_info("connection").abort()
+        return
+    process.stdout.write(output.stdout if isinstance(output.stdout, bytes) else output.stdout.encode())
+    process.stderr.write(output.stderr.encode())
+    process.exit(output.exit)
+
+
+async def _stdin(process: asyncssh.SSHServerProcess[bytes], argv: list[str]) -> bytes:
+    """Read standard input for the programs that do; others never wait for it."""
+    words = {word.rpartition("/")[2] for word in argv[:6]}
+    return await process.stdin.read() if words & READS_STDIN and len(argv) < 12 and _wants_stdin(argv) else b""
+
+
+def _wants_stdin(argv: list[str]) -> bool:
+    return argv[-1] == "-" or argv[-1] == "cat" or "tee" in argv or "dd" in argv
+
+
+def _execute(shell: Shell, line: str, argv: list[str], stdin: bytes) -> tuple[Output, bool]:
+    """Run the program over the world; return its output, and whether the answer is lost on the way."""
+    host = shell.host
+    subject = f"{host.address} {line}"
+    if host.faults.take("timeout", subject):
+        return Output(124, seconds=SEEN_AS_HUNG), False
+    if host.faults.take("exit", subject):
+        name = argv[-1] if not argv else argv[4] if argv[0] == "timeout" and len(argv) > 4 else argv[0]
+        return Output(1, "", f"{name}: Input/output error\n"), False
+    try:
+        output = shell.run(host, argv, stdin)
+    except Exception:  # noqa: BLE001  (a bug of one simulated program must not take the host away)
+        traceback.print_exc()
+        output = Output(125, "", "This is a bug of the lab's simulated program; see .lab/lab.log\n")
+    return output, host.faults.take("ssh-drop", subject) is not None
+
+
+def _limit(argv: list[str]) -> float | None:
+    """Return the seconds of a leading `timeout [-k N] SECONDS`."""
+    if not argv or argv[0].rpartition("/")[2] != "timeout":
+        return None
+    rest = argv[1:]
+    while rest and rest[0].startswith("-"):
+        rest = rest[2:] if rest[0] in ("-k", "-s") else rest[1:]
+    try:
+        return float(rest[0].rstrip("s"))
+    except (IndexError, ValueError):
+        return None
+
+
+def masked(argv: list[str]) -> list[str]:
+    """Return the arguments with the values of secret options replaced."""
+    return ["***" if index and argv[index - 1] in SECRET_OPTIONS else word for index, word in enumerate(argv)]
