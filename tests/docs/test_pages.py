@@ -12,6 +12,7 @@ import pytest
 from invoke import Collection
 
 from lib import errors
+from lib.config import schema
 from lib.config.environment import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -85,3 +86,13 @@ def test_every_flag_of_foundation_is_told(tasks: Collection) -> None:
     told = set(re.findall(r"--[a-z-]+", table)) - {"--dry"}
     has = {f"--{name.replace('_', '-')}" for one in tasks["foundation"].get_arguments() for name in one.names}
     assert {flag for flag in has if len(flag) > 3} == told
+
+
+def test_the_schema_of_cluster_toml_is_fresh_and_fits() -> None:
+    written = (ROOT / schema.PATH).read_text()
+    assert written == schema.text(), "stale: run `python -m lib.config.schema`"
+    validator = jsonschema.Draft202012Validator(json.loads(written))
+    sample = tomllib.loads((ROOT / "cluster.toml").read_text())
+    validator.validate(sample)
+    sample["proxmox"]["brigde"] = "vmbr0"
+    assert not validator.is_valid(sample)
