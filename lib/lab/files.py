@@ -73,7 +73,7 @@ class Files:
         """Return the filesystem id and the path inside it."""
         path = _absolute(path)
         best, fsid = "", self.node
-        host = self._world.get("host", self.node) or {}
+        host = self._world.peek("host", self.node) or {}
         for target, mount in host.get("mounts", {}).items():
             if (path == target or path.startswith(target.rstrip("/") + "/")) and len(target) > len(best):
                 best = target
@@ -91,7 +91,7 @@ class Files:
         done, hops = "", 0
         while parts:
             part = parts.pop(0)
-            here = self._world.get("file", self._key(f"{done}/{part}"))
+            here = self._world.peek("file", self._key(f"{done}/{part}"))
             if here is None or here["type"] != "link" or (not parts and not follow):
                 done = f"{done}/{part}"
                 continue
@@ -116,18 +116,18 @@ class Files:
 
     def exists(self, path: str) -> bool:
         """Tell whether there is anything at the path."""
-        try:
-            self.stat(path)
-        except OSError:
-            return False
-        return True
+        return self._found(path) is not None
 
     def is_dir(self, path: str) -> bool:
         """Tell whether the path is a directory."""
+        found = self._found(path)
+        return found is not None and found["type"] == "dir"
+
+    def _found(self, path: str) -> Document | None:
         try:
-            return bool(self.stat(path)["type"] == "dir")
+            return self._world.peek("file", self._key(self.resolve(path)))
         except OSError:
-            return False
+            return None
 
     def mode(self, path: str, follow: bool = True) -> int:
         """Return the full st_mode, type bits included."""
@@ -167,7 +167,7 @@ class Files:
         used = (24 << 10) if image else (3 << 30)
         for key in self._world.keys("file"):
             if key.startswith(f"{fsid}:/"):
-                used += int((self._world.get("file", key) or {}).get("size", 0))
+                used += int((self._world.peek("file", key) or {}).get("size", 0))
         return total, used
 
     # ------------------------------------------------------------- write
@@ -291,7 +291,7 @@ class Files:
         self._world.put("file", self._key(resolved), self.stat(resolved) | fields)
 
     def _need_directory(self, directory: str, path: str) -> None:
-        found = self._world.get("file", self._key(directory))
+        found = self._world.peek("file", self._key(directory))
         if found is None:
             raise _error(errno.ENOENT, path)
         if found["type"] != "dir":

@@ -53,6 +53,10 @@ class World:
         found = self._kinds.get(kind, {}).get(key)
         return copy.deepcopy(found) if found is not None else None
 
+    def peek(self, kind: str, key: str) -> Document | None:
+        """Return the document itself, for reading alone and at once; whoever keeps or changes it takes `get`."""
+        return self._kinds.get(kind, {}).get(key)
+
     def all(self, kind: str) -> dict[str, Document]:
         """Return a copy of every document of a kind, by key, in order of creation."""
         return copy.deepcopy(self._kinds.get(kind, {}))

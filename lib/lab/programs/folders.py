@@ -18,27 +18,32 @@ from lib.lab.programs.host import Host, Output, strerror
 def ls(host: Host, argv: list[str], stdin: bytes) -> Output:
     """List."""
     options, paths = parse(argv, "1 l a A d h t n")
-    out, errors = "", ""
+    plain: list[str] = []
+    folders: list[tuple[str, str]] = []
+    errors = ""
     for path in paths or ["."]:
         where = host.cwd if path == "." else host.path(path)
         try:
             found = host.files.stat(where, follow="l" not in options)
-            names = host.files.listdir(where) if found["type"] == "dir" and "d" not in options else [path]
         except OSError as error:
             errors += f"ls: cannot access '{path}': {strerror(error)}\n"
             continue
-        if len(paths) > 1 and found["type"] == "dir" and "d" not in options:
-            out += f"{path}:\n"
-        if "a" not in options and "A" not in options and found["type"] == "dir":
-            names = [name for name in names if not name.startswith(".") or name == path]
-        if "l" in options and names != [path]:
-            out += "total 0\n"
-        out += "".join(f"{_row(host, where, name, path) if 'l' in options else name}\n" for name in names)
-    return Output(2 if errors else 0, out, errors)
+        if found["type"] == "dir" and "d" not in options:
+            folders.append((path, where))
+        else:
+            plain.append(_row(host, where, path) if "l" in options else path)
+    parts = ["".join(f"{line}\n" for line in plain)] if plain else []
+    for path, where in folders:
+        names = [n for n in host.files.listdir(where) if not n.startswith(".") or {"a", "A"} & set(options)]
+        head = f"{path}:\n" if len(paths) > 1 else ""
+        head += "total 0\n" if "l" in options else ""
+        lines = (_row(host, posixpath.join(where, n), n) if "l" in options else n for n in names)
+        parts.append(head + "".join(f"{line}\n" for line in lines))
+    return Output(2 if errors else 0, "\n".join(parts), errors)
 
 
-def _row(host: Host, folder: str, name: str, asked: str) -> str:
-    found = host.files.stat(folder if name == asked else posixpath.join(folder, name), follow=False)
+def _row(host: Host, path: str, name: str) -> str:
+    found = host.files.stat(path, follow=False)
     when = time.strftime("%b %e %H:%M", time.gmtime(found["mtime"]))
     mode = modes.filemode(TYPES[found["type"]] | found["mode"])
     arrow = f" -> {found['target']}" if found["type"] == "link" else ""
@@ -244,16 +249,16 @@ def find(host: Host, argv: list[str], stdin: bytes) -> Output:
     out: list[str] = []
 
     def walk(path: str, depth: int) -> None:
-        found = host.files.stat(path, follow=False)
+        found = host.files.stat(host.path(path), follow=False)
         fits = fnmatch.fnmatchcase(posixpath.basename(path), tests.get("-name", "*"))
         right = "-type" not in tests or found["type"] == kinds.get(tests["-type"])
         if fits and right and depth >= int(tests.get("-mindepth", "0")):
             out.append(path)
         if found["type"] == "dir" and depth < int(tests.get("-maxdepth", "99")):
-            for name in host.files.listdir(path):
+            for name in host.files.listdir(host.path(path)):
                 walk(posixpath.join(path, name), depth + 1)
 
-    walk(host.path(start), 0)
+    walk(start, 0)
     return Output(0, "".join(f"{path}\n" for path in out))
 
 
