@@ -1,0 +1,80 @@
+"""Own what an answer of the REST API looks like: status, reason phrase, body; and the refusals that handlers raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNVERIFIED = "Parameter verification failed."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. `body` is None where nothing is sent; `upid` names the task that the request started."""
+
+    status: int
+    reason: str
+    body: dict[str, Any] | None
+    upid: str | None = None
+
+
+class Refusal(Exception):
+    """A request is not carried out; becomes the answer's status, reason phrase and message.
+
+    Attributes:
+        errors: parameter name → complaint, for a 400.
+        bodiless: nothing but the reason phrase is sent, as for every 401.
+    """
+
+    def __init__(
+        self, status: int, message: str, errors: Mapping[str, str] | None = None, bodiless: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.errors = errors
+        self.bodiless = bodiless
+
+    def answer(self) -> Answer:
+        """Return the answer that the refused client sees."""
+        reason = " ".join(self.message.split("\n")).strip()
+        if self.bodiless:
+            return Answer(self.status, reason, None)
+        # The dispatcher's own 501 is the one message that ends without a newline.
+        ending = "" if self.status == 501 else "\n"
+        body: dict[str, Any] = {"data": None, "message": self.message + ending}
+        if self.errors is not None:
+            body["errors"] = dict(self.errors)
+        return Answer(self.status, reason, body)
+
+
+def failure(message: str) -> Refusal:
+    """Return the plain refusal: whatever dies inside a handler is a 500."""
+    return Refusal(500, message)
+
+
+def invalid(**errors: str) -> Refusal:
+    """Return a 400 that complains about parameters; an underscore in a name stands for a hyphen."""
+    return Refusal(400, UNVERIFIED, {name.replace("_", "-"): text for name, text in errors.items()})
+
+
+def denied(path: str = "", privileges: str = "") -> Refusal:
+    """Return a 403, naming path and privilege where one check decided alone."""
+    detail = f" ({path}, {privileges})" if path else ""
+    return Refusal(403, f"Permission check failed{detail}")
+
+
+def unauthorized(reason: str) -> Refusal:
+    """Return a 401: the reason phrase is all."""
+    return Refusal(401, reason, bodiless=True)
+
+
+def not_implemented(method: str, path: str) -> Refusal:
+    """Return what the real dispatcher answers to a path or method that it does not know."""
+    return Refusal(501, f"Method '{method} {path}' not implemented")
+
+
+def success(data: Any, upid: str | None = None, extra: Mapping[str, Any] | None = None) -> Answer:
+    """Return the 200 that carries `data` (and, for some lists, a total beside it)."""
+    return Answer(200, "OK", {"data": data} | dict(extra or {}), upid)

@@ -1,0 +1,135 @@
+"""Own the dispatch of the REST API: from (identity, method, path, parameters) to an answer.
+
+Who is asking is settled before (authentication.py); what a path does is in the modules
+by area. A new path is one handler and one `Route` there.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib.lab.faults import Faults
+from lib.lab.pve import (
+    access,
+    backup,
+    cluster,
+    guests,
+    nodes,
+    params,
+    pools,
+    power,
+    snapshots,
+    storages,
+    tasks,
+    tokens,
+    users,
+    volumes,
+)
+from lib.lab.pve.answers import Answer, Refusal, failure, not_implemented, success
+from lib.lab.pve.call import Call, Route
+from lib.lab.pve.formats import PATTERNS
+from lib.lab.pve.rights import ROOT, Rights
+from lib.lab.world import World
+
+AREAS = (access, users, tokens, pools, nodes, cluster, storages, volumes, guests, power, snapshots, backup)
+ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUTES)
+WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = []
+    for part in path.split("/"):
+        if not part.startswith("{"):
+            parts.append(re.escape(part))
+        elif part == "{volume}":  # a volume id has slashes of its own
+            parts.append("(?P<volume>.+)")
+        else:
+            name = part[1:-1]
+            inner = PATTERNS[name].pattern if name in PATTERNS else "[^/]+"
+            parts.append(f"(?P<{name}>{inner})")
+    return re.compile("/".join(parts))
+
+
+# Literal parts win over placeholders, whatever the order of declaration.
+_TABLE = sorted(((_pattern(route.path), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
+
+
+def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """Return the route of a request and the parameters that are in its path."""
+    for pattern, route in _TABLE:
+        if route.method == method and (match := pattern.fullmatch(path)):
+            return route, match.groupdict()
+    return None
+
+
+class Api:
+    """The REST API of one simulated cluster."""
+
+    def __init__(self, world: World, clock: Callable[[], float] = time.time) -> None:
+        self.world = world
+        self.clock = clock
+        self.faults = Faults(world)
+        self.ticket_key = self._key()
+
+    def _key(self) -> bytes:
+        """Return the key that signs tickets; it lives in the world, so that a ticket outlives a restart."""
+        found = self.world.get("meta", "authkey")
+        if found is None:
+            found = {"key": secrets.token_hex(32)}
+            self.world.put("meta", "authkey", found)
+        return bytes.fromhex(found["key"])
+
+    def call(self, identity: str, method: str, path: str, params: Mapping[str, Any], node: str) -> Answer:
+        """Carry out one request that arrived at `node`, as an identity that has been authenticated."""
+        self.settle()
+        try:
+            with self.world.transaction():
+                answer = self._carry_out(identity, method, path, params, node)
+        except Refusal as refusal:
+            answer = refusal.answer()
+        if answer.upid:
+            self.settle()
+        return answer
+
+    def settle(self) -> float | None:
+        """End the tasks that are due; return when the next one will be."""
+        return tasks.settle(self.world, self.clock(), WORKS, self.faults)
+
+    def _carry_out(self, identity: str, method: str, path: str, given: Mapping[str, Any], node: str) -> Answer:
+        found = find(method, path)
+        if found is None:
+            raise not_implemented(method, path)
+        route, in_path = found
+        merged = dict(given) | in_path
+        call = Call(self.world, self.clock(), identity, node, Rights(self.world), merged, self.ticket_key)
+        if identity != ROOT:
+            if "!" in identity and not route.tokens_allowed:
+                raise Refusal(
+                    403, f"Permission check failed (URI '{path}' not available with API token, need proper ticket.)"
+                )
+            route.check(call)
+        if "node" in in_path:
+            call.node = self._reachable(in_path["node"], node)
+        call.params = params.check(route.declaration, merged)
+        data = route.handler(call)
+        return success(data, call.started, call.extra)
+
+    def _reachable(self, wanted: str, here: str) -> str:
+        if wanted == "localhost":
+            return here
+        if self.world.get("node", wanted) is None:
+            raise failure(
+                f"hostname lookup '{wanted}' failed - failed to get address info for: {wanted}: Name or service not known"
+            )
+        if wanted != here and not cluster.is_up(self.world, wanted):
+            raise Refusal(595, "No route to host")
+        return wanted
+
+
+def anonymous_allowed(method: str, path: str) -> bool:
+    """Tell whether a request needs no identity: logging in, and asking for the realms."""
+    return (method, path) in (("POST", "/access/ticket"), ("GET", "/access/ticket"), ("GET", "/access/domains"))

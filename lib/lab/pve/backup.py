@@ -1,0 +1,81 @@
+"""Own backups of guests (API: /nodes/{node}/vzdump): a backup volume on a directory storage."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from lib.lab.files import Files
+from lib.lab.pve import storage_state
+from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.call import Call, Route, everyone
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.world import Document, World
+
+_SUFFIXES = {"0": "", "1": ".lzo", "gzip": ".gz", "lzo": ".lzo", "zstd": ".zst"}
+
+
+def vzdump(call: Call) -> str:
+    """POST /nodes/{node}/vzdump."""
+    vmids = split_list(call.get("vmid", ""))
+    if call.get("all"):
+        vmids = [vmid for vmid, guest in call.world.all("guest").items() if guest["node"] == call.node]
+    if call.get("pool"):
+        vmids = [vmid for vmid, guest in call.world.all("guest").items() if guest.get("pool") == call["pool"]]
+    if not vmids:
+        raise invalid(vmid="property is missing and it is not optional")
+    for vmid in vmids:
+        if not call.may(f"/vms/{vmid}", "VM.Backup"):
+            raise denied(f"/vms/{vmid}", "VM.Backup")
+    storage = call.get("storage", "local")
+    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    section = storage_state.need_on(call.world, storage, call.node)
+    if "backup" not in storage_state.contents(section):
+        raise failure(
+            f"could not get storage information for '{storage}': can't use storage '{storage}' for backups - wrong"
+            " content type"
+        )
+    id = vmids[0] if len(vmids) == 1 else ""
+    args = {"vmids": vmids, "storage": storage, "suffix": _SUFFIXES[call.get("compress", "0")]}
+    return call.start("vzdump", id, 40.0 * len(vmids), **args)
+
+
+def _end_vzdump(world: World, task: Document) -> None:
+    args = task["args"]
+    section = world.get("storage", args["storage"])
+    if section is None:
+        raise TaskFailed(f"storage '{args['storage']}' does not exist")
+    files, folder = Files(world, task["node"]), storage_state.folder(section, "backup")
+    stamp = time.strftime("%Y_%m_%d-%H_%M_%S", time.gmtime(task["starttime"]))
+    for vmid in args["vmids"]:
+        guest = world.get("guest", vmid)
+        if guest is None or guest["node"] != task["node"]:
+            raise TaskFailed(f"Backup of VM {vmid} failed - unable to find VM '{vmid}'")
+        path = f"{folder}/vzdump-qemu-{vmid}-{stamp}.vma{args['suffix']}"
+        files.mkdir(folder, parents=True)
+        try:
+            files.put_synthetic(path, 900 << 20, hashlib.sha256(path.encode()).hexdigest(), {"guest": guest["config"]})
+        except OSError as error:
+            raise TaskFailed(f"job errors: {error.strerror}") from None
+        task["log"] += [f"INFO: Starting Backup of VM {vmid} (qemu)", f"INFO: creating vzdump archive '{path}'"]
+        task["log"].append(f"INFO: Finished Backup of VM {vmid} (00:00:40)")
+    task["log"].append("INFO: Backup job finished successfully")
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/nodes/{node}/vzdump",
+        vzdump,
+        everyone,
+        "node?:node all?:bool bwlimit?:int[0..] compress?:(0|1|gzip|lzo|zstd) dumpdir?:str exclude?:vmid-list"
+        " exclude-path?:str fleecing?:str ionice?:int[0..8] job-id?:job-id<..50> lockwait?:int[0..]"
+        " mailnotification?:(always|failure) mailto?:str mode?:(snapshot|suspend|stop) notes-template?:str<..1024>!storage"
+        " notification-mode?:(auto|legacy-sendmail|notification-system) pbs-change-detection-mode?:(legacy|data|metadata)"
+        " performance?:str pigz?:int pool?:str protected?:bool!storage prune-backups?:str quiet?:bool remove?:bool"
+        " script?:str stdexcludes?:bool stdout?:bool stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str"
+        " vmid?:vmid-list zstd?:int",
+    ),
+)
+WORKS = {"vzdump": _end_vzdump}

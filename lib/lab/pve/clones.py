@@ -1,0 +1,128 @@
+"""Own cloning (API: …/qemu/{vmid}/clone): full ones, and linked ones that hang on a template's base disks."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from lib.lab.pve import guest_disks, guest_options, guest_state, storage_state
+from lib.lab.pve.answers import Refusal, failure, invalid
+from lib.lab.pve.call import Call, Route, both, either, perm
+from lib.lab.pve.guest_options import is_drive
+from lib.lab.pve.params import print_properties
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import format_size, owner, store
+from lib.lab.world import Document, World
+
+LINKED_SECONDS, FULL_SECONDS = 2.0, 30.0
+_NOT_CLONED = re.compile(r"unused\d+|template|lock|parent")
+
+
+def clone(call: Call) -> str:
+    """POST …/clone: a template is cloned linked unless told otherwise."""
+    vmid, newid, storage, target = call["vmid"], call["newid"], call.get("storage"), call.get("target", call.node)
+    if call.get("pool") and call.world.get("pool", call["pool"]) is None:
+        raise Refusal(403, f"Permission check failed (no such pool '{call['pool']}')")
+    if call.world.get("node", target) is None:
+        raise failure(f"no such cluster node '{target}'")
+    guest = call.world.get("guest", str(vmid))
+    if guest is None or guest["node"] != call.node:
+        raise failure(f"unable to find configuration file for VM {vmid} on node '{call.node}'")
+    if guest.get("lock"):
+        raise failure(f"VM is locked ({guest['lock']})")
+    if storage is not None:
+        _need_target(call, storage, target)
+    full = bool(call.get("full", 0 if guest["config"].get("template") else 1))
+    if storage is not None and not full:
+        raise failure("parameter 'storage' not allowed for linked clones")
+    _check_drives(call, guest, storage, target, full)
+    guest_options.need_bridges(call, guest["config"])
+    if call.world.get("guest", str(newid)) is not None:
+        raise failure(f"unable to create VM {newid}: config file already exists")
+    shown = {"name": call.get("name", f"Copy-of-VM-{guest['config'].get('name', vmid)}")}
+    new = {"vmid": newid, "node": target, "config": shown, "pool": None, "status": "stopped", "started": None}
+    call.world.put("guest", str(newid), new | {"lock": "clone", "agent": {}, "pending": {}, "snapshots": {}})
+    args = {name: call.get(name, "") for name in ("storage", "format", "description", "pool")}
+    args |= {"newid": newid, "full": full, "target": target, "name": shown["name"]}
+    return call.start("qmclone", vmid, FULL_SECONDS if full else LINKED_SECONDS, provisional=newid, **args)
+
+
+def _need_target(call: Call, storage: str, target: str) -> None:
+    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    section = storage_state.need_on(call.world, storage, target)
+    if "images" not in storage_state.contents(section):
+        raise invalid(storage=f"storage '{storage}' does not support vm images")
+
+
+def _check_drives(call: Call, guest: Document, storage: str | None, target: str, full: bool) -> None:
+    for option, value in guest["config"].items():
+        volid = guest_disks.volume_of(value) if is_drive(option) else ""
+        if not volid:
+            continue
+        home = volid.partition(":")[0]
+        section = storage_state.section_of(call.world, home)
+        if owner(volid) is not None and storage is None:
+            call.need(f"/storage/{home}", "Datastore.AllocateSpace")
+        if target != call.node and not storage_state.is_shared(section):
+            raise failure(f"Can't clone VM to node '{target}' (VM uses local storage)")
+        disc = guest_disks.is_cdrom(guest_disks.parse(option, value))
+        if not full and not disc and "base-" not in volid:
+            raise failure(f"Linked clone feature is not supported for drive '{option}'")
+
+
+def _end_clone(world: World, task: Document) -> None:
+    args, source = task["args"], world.get("guest", task["id"])
+    if source is None:
+        raise TaskFailed(f"unable to find configuration file for VM {task['id']} on node '{task['node']}'")
+    new = world.get("guest", str(args["newid"]))
+    if new is None:
+        raise TaskFailed(f"unable to find configuration file for VM {args['newid']} on node '{args['target']}'")
+    config = {key: value for key, value in source["config"].items() if not _NOT_CLONED.fullmatch(key)}
+    for option in sorted(config):
+        if is_drive(option):
+            config[option] = _drive(world, task, option, config[option])
+        elif re.fullmatch(r"net\d+", option):
+            config[option] = guest_options.network(str(config[option]), fresh=True)
+    uuids = re.sub(r"uuid=[^,]+", f"uuid={uuid.uuid4()}", str(config.get("smbios1", "")))
+    config |= {"smbios1": uuids or f"uuid={uuid.uuid4()}", "vmgenid": str(uuid.uuid4()), "name": args["name"]}
+    if args["description"]:
+        config["description"] = args["description"]
+    config |= guest_state.fresh_identity(config, task["starttime"])
+    world.put("guest", str(args["newid"]), new | {"config": config, "lock": "", "pool": args["pool"] or None})
+
+
+def _drive(world: World, task: Document, option: str, value: Any) -> str:
+    args = task["args"]
+    drive = guest_disks.parse(option, value)
+    volid = drive["file"]
+    if owner(volid) is None:  # an ISO file, or nothing in the drive
+        return str(value)
+    home = volid.partition(":")[0]
+    disc = guest_disks.is_cdrom(drive)
+    if disc or args["full"]:
+        target = args["storage"] or home
+        task["log"].append(f"create full clone of drive {option} ({volid})")
+        format = "" if disc else args["format"]
+        drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, format)
+        task["log"].append(f"allocated target volume '{drive['file']}'")
+    else:
+        task["log"].append(f"create linked clone of drive {option} ({volid})")
+        drive["file"] = store(world, home, args["target"]).linked(volid, args["newid"])
+    storage = drive["file"].partition(":")[0]
+    drive["size"] = format_size(store(world, storage, args["target"]).facts(drive["file"])["virtual_size"])
+    return print_properties(drive, "file")
+
+
+_INTO = either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))
+ROUTES = (
+    Route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/clone",
+        clone,
+        both(perm("/vms/{vmid}", "VM.Clone"), _INTO),
+        "node:node vmid:vmid newid:vmid bwlimit?:int[0..] description?:str format?:(raw|qcow2|vmdk) full?:bool"
+        " name?:dns-name pool?:poolid snapname?:configid<..40> storage?:storage-id target?:node",
+    ),
+)
+WORKS = {"qmclone": _end_clone}

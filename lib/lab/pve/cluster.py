@@ -1,0 +1,177 @@
+"""Own what is asked of the cluster as a whole (API: /cluster): resources, status, next VM id, tasks, Ceph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.faults import Faults
+from lib.lab.pve import guest_state, storage_state, tasks
+from lib.lab.pve.answers import invalid
+from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.world import Document, World
+
+
+def is_up(world: World, node: str) -> bool:
+    """Tell whether a node can be reached: it is on, and no fault has cut it off."""
+    found = world.get("node", node)
+    if found is None or not found.get("online", True):
+        return False
+    return Faults(world).standing("partition", f"{node} {found.get('address', '')}") is None
+
+
+# ---------------------------------------------------------------- resources
+
+
+def node_entries(call: Call) -> list[dict[str, Any]]:
+    """Return every node as /nodes and /cluster/resources show it; figures only for those who may audit."""
+    found = []
+    for name, node in call.world.all("node").items():
+        up = is_up(call.world, name)
+        entry: dict[str, Any] = {"id": f"node/{name}", "level": "", "node": name, "type": "node"}
+        entry["status"] = "online" if up else "offline"
+        if up and call.may(f"/nodes/{name}", "Sys.Audit"):
+            entry |= node_figures(call, name, node)
+        found.append(entry)
+    return found
+
+
+def node_figures(call: Call, name: str, node: Document) -> dict[str, Any]:
+    """Return load, memory and root disk of a node."""
+    total, used = storage_state.root_usage(call.world, name)
+    guests = [guest for guest in call.world.all("guest").values() if guest["node"] == name]
+    busy = sum(guest_state.memory_bytes(guest["config"]) for guest in guests if guest["status"] == "running")
+    return {
+        "cpu": 0.02,
+        "maxcpu": node["cpus"],
+        "mem": min(node["memory"], node["memory"] // 16 + busy),
+        "maxmem": node["memory"],
+        "disk": used,
+        "maxdisk": total,
+        "uptime": int(call.now - node["boot_time"]),
+    }
+
+
+def guest_entries(call: Call) -> list[dict[str, Any]]:
+    """Return the guests that the caller may audit."""
+    found = []
+    for vmid, guest in call.world.all("guest").items():
+        if not call.may(f"/vms/{vmid}", "VM.Audit"):
+            continue
+        up = is_up(call.world, guest["node"])
+        found.append(guest_state.resource(call.world, guest, call.now, up))
+    return found
+
+
+def storage_entries(call: Call) -> list[dict[str, Any]]:
+    """Return each storage on each of its nodes, as far as the caller may audit."""
+    found = []
+    for name in call.world.keys("storage"):
+        if not call.may(f"/storage/{name}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True):
+            continue
+        section = call.world.get("storage", name) or {}
+        for node in call.world.keys("node"):
+            if storage_state.is_on(section, node):
+                up = is_up(call.world, node)
+                found.append(storage_state.resource(call.world, name, section, node, up))
+    return found
+
+
+def resources(call: Call) -> list[dict[str, Any]]:
+    """GET /cluster/resources: everything in one list."""
+    wanted = call.get("type")
+    found: list[dict[str, Any]] = []
+    if wanted in (None, "vm"):
+        found += guest_entries(call)
+    if wanted in (None, "node"):
+        entries = node_entries(call)
+        online = [entry | {"cgroup-mode": 2} if entry["status"] == "online" else entry for entry in entries]
+        found += online
+    if wanted in (None, "storage"):
+        found += storage_entries(call)
+    return found
+
+
+# ------------------------------------------------------------------- status
+
+
+def status(call: Call) -> list[dict[str, Any]]:
+    """GET /cluster/status: a node on its own is no cluster."""
+    nodes = call.world.all("node")
+    alone = len(nodes) == 1
+    found: list[dict[str, Any]] = []
+    if not alone:
+        up = sum(is_up(call.world, name) for name in nodes)
+        name = (call.world.get("meta", "lab") or {}).get("cluster_name", "lab")
+        cluster = {"id": "cluster", "name": name, "nodes": len(nodes), "quorate": int(2 * up > len(nodes))}
+        found.append(cluster | {"type": "cluster", "version": len(nodes)})
+    for name, node in nodes.items():
+        found.append(
+            {
+                "id": f"node/{name}",
+                "ip": node["address"],
+                "level": "",
+                "local": int(name == call.node),
+                "name": name,
+                "nodeid": 0 if alone else node["nodeid"],
+                "online": int(is_up(call.world, name)),
+                "type": "node",
+            }
+        )
+    return found
+
+
+def next_id(call: Call) -> str:
+    """GET /cluster/nextid: the first free VM id, or a check of the one given. It reserves nothing."""
+    taken = {int(vmid) for vmid in call.world.keys("guest")}
+    if "vmid" in call.params:
+        if call["vmid"] in taken:
+            raise invalid(vmid=f"VM {call['vmid']} already exists")
+        return str(call["vmid"])
+    return str(next(vmid for vmid in range(100, 1000000) if vmid not in taken))
+
+
+def list_tasks(call: Call) -> list[dict[str, Any]]:
+    """GET /cluster/tasks: the newest of all nodes."""
+    sees_all = call.may("/", "Sys.Audit")
+    found = []
+    for task in reversed(call.world.all("task").values()):
+        if sees_all or call.identity.partition("!")[0] == task["user"]:
+            shown = tasks.describe(task)
+            del shown["pid"], shown["pstart"]
+            found.append(shown | ({"saved": "1"} if task["endtime"] is not None else {}))
+    return found[:25]
+
+
+# --------------------------------------------------------------------- Ceph
+
+
+def ceph_status(call: Call) -> dict[str, Any]:
+    """GET /cluster/ceph/status: health and how full, as `ceph status --format json` has them."""
+    ceph = call.world.get("meta", "ceph")
+    if ceph is None:
+        raise storage_state.no_ceph()
+    total, used = storage_state.ceph_usage(call.world)
+    return {
+        "fsid": ceph["fsid"],
+        "health": {"status": ceph["health"], "checks": ceph["checks"], "mutes": []},
+        "quorum_names": call.world.keys("node")[:3],
+        "osdmap": {"num_osds": ceph["osds"], "num_up_osds": ceph["osds"], "num_in_osds": ceph["osds"]},
+        "pgmap": {
+            "bytes_total": total,
+            "bytes_used": used,
+            "bytes_avail": total - used,
+            "num_pools": len(ceph["pools"]),
+            "num_pgs": 32 * len(ceph["pools"]),
+        },
+    }
+
+
+_CEPH = perm("/", "Sys.Audit", "Datastore.Audit", any_of=True)
+ROUTES = (
+    Route("GET", "/cluster/resources", resources, everyone, "type?:(vm|storage|node|sdn)"),
+    Route("GET", "/cluster/status", status, perm("/", "Sys.Audit")),
+    Route("GET", "/cluster/nextid", next_id, everyone, "vmid?:vmid"),
+    Route("GET", "/cluster/tasks", list_tasks, everyone),
+    Route("GET", "/cluster/ceph/status", ceph_status, _CEPH),
+    Route("GET", "/nodes/{node}/ceph/status", ceph_status, _CEPH, "node:node"),
+)

@@ -1,0 +1,224 @@
+"""Own reading and changing a guest's options (API: …/qemu/{vmid}/config, pending, cloudinit)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.pve import guest_disks, guest_options, guest_state
+from lib.lab.pve.answers import Refusal, failure, invalid
+from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.guest_options import NOT_CONFIG, is_drive
+from lib.lab.pve.params import print_properties
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import store
+from lib.lab.world import Document, World
+
+# What a running guest takes on at once; the rest waits for its next start.
+_LIVE = frozenset(
+    "agent autostart boot description hotplug lock name onboot protection startup tags ciuser cipassword sshkeys"
+    " ciupgrade nameserver searchdomain".split()
+)
+
+
+def need_unlocked(guest: Document) -> None:
+    """Refuse while something else works on the guest."""
+    if guest.get("lock"):
+        raise failure(f"VM is locked ({guest['lock']})")
+
+
+def get_config(call: Call) -> dict[str, Any]:
+    """GET …/config: with pending changes, unless `current`."""
+    guest = call.guest()
+    name = call.get("snapshot")
+    if name is not None:
+        snapshot = guest.get("snapshots", {}).get(name)
+        if snapshot is None:
+            raise failure(f"snapshot '{name}' does not exist")
+        return guest_state.shown_config({"config": snapshot["config"]}, True)
+    return guest_state.shown_config(guest, bool(call.get("current")))
+
+
+def get_pending(call: Call) -> list[dict[str, Any]]:
+    """GET …/pending: each option with its present and its coming value."""
+    guest = call.guest()
+    pending = guest.get("pending", {})
+    found = []
+    for key, value in guest_state.shown_config(guest, True).items():
+        entry: dict[str, Any] = {"key": key, "value": value}
+        if key in pending:
+            entry |= {"delete": 1} if pending[key] is None else {"pending": pending[key]}
+        found.append(entry)
+    fresh = [key for key in pending if key not in guest["config"]]
+    return found + [{"key": key, "pending": pending[key]} for key in fresh]
+
+
+def dump_cloudinit(call: Call) -> str:
+    """GET …/cloudinit/dump."""
+    return guest_state.cloudinit(call.guest()["config"], call["type"])
+
+
+# ------------------------------------------------------------------- change
+
+
+def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
+    """Check an update and return what is to be set and what to be removed."""
+    guest, vmid = call.guest(), call["vmid"]
+    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
+        raise failure("detected modified configuration - file changed by other user? Try again.")
+    if call.get("skiplock") and not call.is_root:
+        raise Refusal(403, "Permission check failed (Only root may use this option.)")
+    given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
+    if "cdrom" in given:
+        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
+    removed = split_list(call.get("delete", ""))
+    reverted = split_list(call.get("revert", ""))
+    if not given and not removed and not reverted:
+        raise failure("no options specified")
+    for name in removed:
+        if name in given:
+            raise invalid(delete=f"Cannot use '-{name}' and '-delete {name}' at the same time.")
+    if not call.get("skiplock") and "lock" not in removed:
+        need_unlocked(guest)
+    drives = {name: value for name, value in given.items() if is_drive(name)}
+    for name in [*drives, *(name for name in removed if is_drive(name))]:
+        value = drives.get(name, guest["config"].get(name, "none"))
+        disc = guest_disks.is_cdrom(guest_disks.parse(name, value))
+        call.need_guest(vmid, None, "VM.Config.CDROM" if disc else "VM.Config.Disk")
+    kept = {name: value for name, value in drives.items() if not _same_volume(guest["config"], name, value)}
+    guest_disks.need_rights(call, vmid, kept)
+    guest_options.need_rights(call, vmid, None, [*(set(given) - set(drives)), *removed, *reverted])
+    guest_options.need_bridges(call, given)
+    if reverted:
+        guest["pending"] = {name: value for name, value in guest["pending"].items() if name not in reverted}
+        call.world.put("guest", str(vmid), guest)
+    return given, removed
+
+
+def _same_volume(config: Document, option: str, value: Any) -> bool:
+    drive = guest_disks.parse(option, value)
+    return "import-from" not in drive and guest_disks.volume_of(config.get(option, "")) == drive["file"]
+
+
+def update_now(call: Call) -> None:
+    """PUT …/config: at once."""
+    given, removed = _changes(call)
+    try:
+        _apply(call.world, call.node, call["vmid"], given, removed, bool(call.get("force")), [])
+    except TaskFailed as failed:
+        raise failure(str(failed)) from None
+
+
+def update_later(call: Call) -> str:
+    """POST …/config: the same as a task."""
+    given, removed = _changes(call)
+    seconds = 15.0 if any("import-from" in str(value) for value in given.values()) else 1.0
+    return call.start("qmconfig", call["vmid"], seconds, given=given, removed=removed, force=call.get("force", 0))
+
+
+def _end_update(world: World, task: Document) -> None:
+    args = task["args"]
+    if world.get("guest", task["id"]) is None:
+        raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
+    _apply(world, task["node"], int(task["id"]), args["given"], args["removed"], bool(args["force"]), task["log"])
+
+
+def _apply(
+    world: World, node: str, vmid: int, given: dict[str, Any], removed: list[str], force: bool, log: list[str]
+) -> None:
+    guest = world.get("guest", str(vmid)) or {}
+    config = guest["config"]
+    for option in removed:
+        if option == "lock":
+            guest["lock"] = ""
+        elif option in config and (is_drive(option) or option.startswith("unused")):
+            _let_go(world, node, vmid, config, option, force)
+        else:
+            _set(guest, option, None)
+    for option, value in given.items():
+        if is_drive(option):
+            _set_drive(world, node, vmid, config, option, value, log)
+        elif option == "lock":
+            guest["lock"] = value
+        else:
+            _set(guest, option, guest_options.stored(option, _with_address(config, option, value)))
+    world.put("guest", str(vmid), guest)
+
+
+def _with_address(config: Document, option: str, value: Any) -> Any:
+    """Keep a network device's address where the new value has none."""
+    if not option.startswith("net") or not option[3:].isdigit() or option not in config:
+        return value
+    parts = str(value).split(",")
+    if "=" in parts[0]:
+        return value
+    address = str(config[option]).split(",")[0].partition("=")[2]
+    return ",".join([f"{parts[0]}={address}", *parts[1:]])
+
+
+def _set(guest: Document, option: str, value: Any) -> None:
+    if guest["status"] == "running" and option not in _LIVE:
+        if guest["config"].get(option) == value:
+            guest["pending"].pop(option, None)
+        else:
+            guest["pending"][option] = value
+    elif value is None:
+        guest["config"].pop(option, None)
+    else:
+        guest["config"][option] = value
+
+
+def _let_go(world: World, node: str, vmid: int, config: Document, option: str, force: bool) -> None:
+    """Take a drive out of the configuration; a disk of the guest's own stays as an unused one."""
+    value = config.pop(option)
+    volid = guest_disks.volume_of(value)
+    mine = guest_disks.owned({option: value}, vmid)
+    if not mine:
+        return
+    if force or option.startswith("unused") or "cloudinit" in volid:
+        store(world, volid.partition(":")[0], node).free(volid)
+        return
+    number = next(n for n in range(256) if f"unused{n}" not in config)
+    config[f"unused{number}"] = volid
+
+
+def _set_drive(world: World, node: str, vmid: int, config: Document, option: str, value: Any, log: list[str]) -> None:
+    if _same_volume(config, option, value):
+        before = guest_disks.parse(option, config[option])
+        drive = guest_disks.parse(option, value)
+        kept = {"size": before["size"]} if "size" in before else {}
+        config[option] = print_properties(drive | kept, "file")
+        return
+    if option in config:
+        _let_go(world, node, vmid, config, option, False)
+    config[option] = guest_disks.make(world, node, vmid, option, value, log)
+    taken = guest_disks.volume_of(config[option])
+    for name in [name for name in config if name.startswith("unused") and config[name] == taken]:
+        del config[name]
+
+
+_GUEST = "node:node vmid:vmid"
+_PATH = "/nodes/{node}/qemu/{vmid}"
+_AUDIT = perm("/vms/{vmid}", "VM.Audit")
+_ANY_CONFIG = perm(
+    "/vms/{vmid}",
+    *("VM.Config.Disk", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Memory"),
+    *("VM.Config.Network", "VM.Config.HWType", "VM.Config.Options", "VM.Config.Cloudinit"),
+    any_of=True,
+)
+_UPDATE = f"""{_GUEST} {guest_options.OPTIONS} delete?:configid-list digest?:str<..40> force?:bool!delete
+revert?:configid-list skiplock?:bool"""
+ROUTES = (
+    Route("GET", _PATH + "/config", get_config, _AUDIT, f"{_GUEST} current?:bool snapshot?:configid<..40>"),
+    Route("PUT", _PATH + "/config", update_now, _ANY_CONFIG, _UPDATE),
+    Route(
+        "POST",
+        _PATH + "/config",
+        update_later,
+        _ANY_CONFIG,
+        _UPDATE + " background_delay?:int[1..30] import-working-storage?:storage-id",
+    ),
+    Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST),
+    Route("GET", _PATH + "/cloudinit/dump", dump_cloudinit, _AUDIT, f"{_GUEST} type:(user|network|meta)"),
+)
+WORKS = {"qmconfig": _end_update}

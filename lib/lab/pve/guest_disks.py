@@ -1,0 +1,218 @@
+"""Own the drives of a guest: which rights they need, making them (empty, imported, cloud-init), letting go of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lib.lab.files import Files
+from lib.lab.pve import storage_state
+from lib.lab.pve.answers import failure, invalid
+from lib.lab.pve.call import Call
+from lib.lab.pve.guest_options import DRIVES, drive_kind
+from lib.lab.pve.params import print_properties, property_string
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, format_size, owner, store
+from lib.lab.world import Document, World
+
+EFI_BYTES = {"2m": 128 << 10, "4m": 528 << 10}
+TPM_BYTES = 4 << 20
+_NEW = re.compile(r"(?:([^:/]+):)(\d+(?:\.\d+)?)")
+_CLOUDINIT = re.compile(r"([^:/]+):cloudinit")
+
+
+def parse(option: str, value: Any) -> dict[str, Any]:
+    """Return the properties of a drive."""
+    return property_string(drive_kind(option), str(value))
+
+
+def is_cdrom(drive: dict[str, Any]) -> bool:
+    """Tell whether the drive is a CD drive (cloud-init's is one)."""
+    return drive.get("media") == "cdrom" or bool(_CLOUDINIT.fullmatch(drive["file"]))
+
+
+def volume_of(value: Any) -> str:
+    """Return the volume id in a drive's value, or an empty text."""
+    file = str(value).split(",")[0].removeprefix("file=")
+    return file if ":" in file else ""
+
+
+# ------------------------------------------------------------------- rights
+
+
+def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
+    """Check the storages that the drives name: they exist, hold images, and the caller may use them."""
+    for option, value in drives.items():
+        drive = parse(option, value)
+        file = drive["file"]
+        if file in ("none", "cdrom"):
+            if file == "cdrom":
+                call.need("/", "Sys.Console")
+            continue
+        new = _NEW.fullmatch(file) or _CLOUDINIT.fullmatch(file)
+        if new:
+            _need_space(call, new[1])
+        elif file.startswith("/"):
+            if not call.is_root:
+                raise failure("Only root can pass arbitrary filesystem paths.")
+        else:
+            need_volume(call, vmid, file)
+        if "import-from" in drive:
+            _need_import(call, vmid, option, drive)
+
+
+def _need_space(call: Call, storage: str) -> None:
+    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    section = storage_state.need_on(call.world, storage, call.node)
+    if "images" not in storage_state.contents(section):
+        raise invalid(storage=f"storage '{storage}' does not support vm images")
+
+
+def _need_import(call: Call, vmid: int, option: str, drive: dict[str, Any]) -> None:
+    new = _NEW.fullmatch(drive["file"])
+    if not new or float(new[2]) != 0:
+        raise invalid(**{option: "import-from requires special syntax - use <storage ID>:0,import-from=<source>"})
+    source = drive["import-from"]
+    if source.startswith("/"):
+        if not call.is_root:
+            raise failure("Only root can pass arbitrary filesystem paths.")
+    else:
+        need_volume(call, vmid, source)
+
+
+def need_volume(call: Call, vmid: int, volid: str) -> None:
+    """Refuse unless the caller may use an existing volume: his guest's own, or a public one of the storage."""
+    storage, _, volume = volid.partition(":")
+    storage_state.need_on(call.world, storage, call.node)
+    if owner(volid) == vmid or call.may(f"/storage/{storage}", "Datastore.Allocate"):
+        return
+    if volume.split("/")[0] in ("iso", "vztmpl", "import", "snippets"):
+        call.need(f"/storage/{storage}", "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
+        return
+    call.need(f"/storage/{storage}", "Datastore.Allocate")
+
+
+# ------------------------------------------------------------------- making
+
+
+def make_all(world: World, node: str, vmid: int, drives: dict[str, Any], log: list[str]) -> dict[str, str]:
+    """Make what the drives ask for; return their values as the configuration keeps them. Raises TaskFailed."""
+    return {option: make(world, node, vmid, option, drives[option], log) for option in sorted(drives)}
+
+
+def make(world: World, node: str, vmid: int, option: str, value: Any, log: list[str]) -> str:
+    """Make one drive."""
+    drive = parse(option, value)
+    file = drive["file"]
+    if match := _CLOUDINIT.fullmatch(file):
+        drive |= {"file": store(world, match[1], node).allocate(vmid, CLOUDINIT_BYTES, "cloudinit"), "media": "cdrom"}
+    elif "import-from" in drive:
+        match = _NEW.fullmatch(file)
+        assert match is not None
+        _imported(world, node, vmid, match[1], drive, log)
+    elif match := _NEW.fullmatch(file):
+        size = _size(option, drive, match[2])
+        drive["file"] = store(world, match[1], node).allocate(vmid, size, format=drive.pop("format", ""))
+        drive["size"] = format_size(size)
+    else:
+        _existing(world, node, drive)
+        return print_properties(drive, "file")
+    text = print_properties(drive, "file")
+    log.append(f"{option}: successfully created disk '{text}'")
+    return text
+
+
+def _size(option: str, drive: dict[str, Any], gigabytes: str) -> int:
+    if option == "efidisk0":
+        return EFI_BYTES[drive.get("efitype", "2m")]
+    return TPM_BYTES if option == "tpmstate0" else int(float(gigabytes) * (1 << 30))
+
+
+def _imported(world: World, node: str, vmid: int, target: str, drive: dict[str, Any], log: list[str]) -> None:
+    source = drive.pop("import-from")
+    size, used, facts = _source(world, node, source)
+    held = store(world, target, node)
+    format = str(drive.pop("format", facts.get("format", "raw")))
+    log.append(f"create full clone of drive ({source})")
+    drive["file"] = held.allocate(
+        vmid, size, format=format if format in held.formats else "raw", used=used, facts=facts
+    )
+    log.append(f"allocated target volume '{drive['file']}'")
+    drive["size"] = format_size(size)
+
+
+def _source(world: World, node: str, source: str) -> tuple[int, int, Document]:
+    """Return virtual size, used bytes and facts of what is imported."""
+    path = source
+    if not source.startswith("/"):
+        storage, _, volume = source.partition(":")
+        section = world.get("storage", storage)
+        if section is None:
+            raise TaskFailed(f"storage '{storage}' does not exist")
+        if owner(source) is not None:
+            facts = store(world, storage, node).facts(source)
+            return facts["virtual_size"], facts["used"], facts
+        if section["type"] != "dir":
+            raise TaskFailed(f"unable to parse rbd volume name '{volume}'")
+        path = storage_state.file_of(section, volume)
+    files = Files(world, node)
+    if not files.exists(path):
+        raise TaskFailed(f"failed to stat '{path}'")
+    stat = files.stat(path)
+    facts = {"format": path.rpartition(".")[2], "virtual_size": stat["size"]} | stat.get("facts", {})
+    return facts["virtual_size"], stat["size"], facts
+
+
+def _existing(world: World, node: str, drive: dict[str, Any]) -> None:
+    """Take a volume that is there, and note its size."""
+    file = drive["file"]
+    if file in ("none", "cdrom") or file.startswith("/"):
+        return
+    storage, _, volume = file.partition(":")
+    section = world.get("storage", storage)
+    if section is None:
+        raise TaskFailed(f"storage '{storage}' does not exist")
+    if owner(file) is not None:
+        drive["size"] = format_size(store(world, storage, node).facts(file)["virtual_size"])
+        return
+    files, path = Files(world, node), storage_state.file_of(section, volume)
+    if not files.exists(path):
+        raise TaskFailed(f"volume '{file}' does not exist")
+    drive["size"] = format_size(files.stat(path)["size"])
+
+
+# --------------------------------------------------------------- letting go
+
+
+def owned(config: Document, vmid: int) -> dict[str, str]:
+    """Return the guest's own volumes by option, in Proxmox's order; unused ones are among them."""
+    names = [*DRIVES, *sorted(name for name in config if name.startswith("unused"))]
+    found = {name: volume_of(config[name]) for name in names if name in config}
+    return {name: volid for name, volid in found.items() if volid and owner(volid) == vmid}
+
+
+def free_all(world: World, node: str, config: Document, vmid: int) -> None:
+    """Remove every volume of the guest. Raises TaskFailed where linked clones hang on one."""
+    volumes = owned(config, vmid)
+    for volid in volumes.values():
+        if "base-" in volid and store(world, volid.partition(":")[0], node).children(volid):
+            raise TaskFailed(f"base volume '{volid}' is still in use by linked cloned")
+    for volid in volumes.values():
+        store(world, volid.partition(":")[0], node).free(volid)
+
+
+def copy(world: World, source_node: str, node: str, volid: str, vmid: int, target: str, format: str) -> str:
+    """Copy a volume for another guest, to the storage `target`; return the new volume id."""
+    held = store(world, volid.partition(":")[0], source_node)
+    facts = {key: value for key, value in held.facts(volid).items() if key != "parent"}
+    onto = store(world, target, node)
+    kind = "cloudinit" if "cloudinit" in volid else "disk"
+    wanted = format or str(facts["format"])
+    return onto.allocate(
+        vmid,
+        facts["virtual_size"],
+        kind,
+        wanted if wanted in onto.formats else "raw",
+        used=facts["used"],
+        facts=facts,
+    )

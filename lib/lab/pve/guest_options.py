@@ -1,0 +1,145 @@
+"""Own the options of a guest: how each is declared, which privilege changing it needs, how it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from lib.lab.pve.answers import denied, failure
+from lib.lab.pve.call import Call
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.params import print_properties, property_string
+
+_BUSES = "ide[4]?:{ide} sata[6]?:{sata} scsi[31]?:{scsi} virtio[16]?:{virtio} efidisk0?:{efidisk} tpmstate0?:{tpmstate}"
+_KEYBOARDS = "de|de-ch|da|en-gb|en-us|es|fi|fr|fr-be|fr-ca|fr-ch|hu|is|it|ja|lt|mk|nl|no|pl|pt|pt-br|sv|sl|tr"
+_LOCKS = "backup|clone|create|migrate|rollback|snapshot|snapshot-delete|suspending|suspended"
+
+OPTIONS = f"""acpi?:bool affinity?:str agent?:{{agent}} allow-ksm?:bool amd-sev?:str arch?:(x86_64|aarch64) args?:str
+audio0?:{{audio}} autostart?:bool balloon?:int[0..] bios?:(seabios|ovmf) boot?:boot bootdisk?:bus-drive cdrom?:str
+cicustom?:str cipassword?:str citype?:(configdrive2|nocloud|opennebula) ciupgrade?:bool ciuser?:str cores?:int[1..]
+cpu?:cpu-conf cpulimit?:num[0..128] cpuunits?:int[1..262144] description?:str<..8192> freeze?:bool hookscript?:volume-id
+hostpci[16]?:str hotplug?:str hugepages?:(any|2|1024) intel-tdx?:str ipconfig[32]?:ipconfig ivshmem?:{{ivshmem}}
+keephugepages?:bool keyboard?:({_KEYBOARDS}) kvm?:bool localtime?:bool lock?:({_LOCKS}) machine?:{{machine}}
+memory?:{{memory}} migrate_downtime?:num[0..] migrate_speed?:int[0..] name?:dns-name nameserver?:address-list
+net[32]?:{{net}} numa?:bool numa[8]?:{{numa}} onboot?:bool
+ostype?:(other|wxp|w2k|w2k3|w2k8|wvista|win7|win8|win10|win11|l24|l26|solaris) parallel[3]?:str protection?:bool
+reboot?:bool rng0?:{{rng}} scsihw?:(lsi|lsi53c810|virtio-scsi-pci|virtio-scsi-single|megasas|pvscsi) searchdomain?:str
+serial[4]?:serial shares?:int[0..50000] smbios1?:{{smbios}}<..512> smp?:int[1..] sockets?:int[1..]
+spice_enhancements?:{{spice}} sshkeys?:urlencoded startdate?:str startup?:startup-order tablet?:bool tags?:tag-list
+tdf?:bool template?:bool unused[256]?:{{unused}} usb[14]?:str vcpus?:int[1..] vga?:{{vga}} virtiofs[10]?:{{virtiofs}}
+vmgenid?:uuid vmstatestorage?:storage-id watchdog?:str {_BUSES}"""
+
+# The order in which Proxmox itself walks over the drives of a guest.
+DRIVES = (
+    *(f"ide{n}" for n in range(4)),
+    *(f"scsi{n}" for n in range(31)),
+    *(f"virtio{n}" for n in range(16)),
+    *(f"sata{n}" for n in range(6)),
+    "efidisk0",
+    "tpmstate0",
+)
+NOT_CONFIG = (
+    *("node", "vmid", "pool", "start", "unique", "force", "archive", "storage", "bwlimit", "live-restore"),
+    *("ha-managed", "import-working-storage", "delete", "digest", "revert", "skiplock", "background_delay"),
+)
+
+_PRIVILEGES = {
+    "VM.Config.CPU": "affinity cores cpu cpulimit cpuunits numa smp sockets vcpus",
+    "VM.Config.Memory": "allow-ksm balloon hugepages keephugepages memory shares",
+    "VM.Config.HWType": """acpi amd-sev arch audio0 hotplug intel-tdx ivshmem kvm machine rng0 scsihw smbios1
+        spice_enhancements tablet vga vmgenid watchdog""",
+    "VM.Config.Options": """agent autostart bios description keyboard localtime migrate_downtime migrate_speed name
+        onboot ostype protection reboot startdate startup tags tdf template""",
+    "VM.Config.Disk": "boot bootdisk vmstatestorage",
+    "VM.PowerMgmt": "freeze",
+}
+_PRIVILEGE_OF = {option: privilege for privilege, options in _PRIVILEGES.items() for option in options.split()}
+_CLOUDINIT = ("cicustom", "cipassword", "citype", "ciupgrade", "ciuser", "nameserver", "searchdomain", "sshkeys")
+_STEM = re.compile(r"([a-z]+)\d+")
+
+
+def is_drive(option: str) -> bool:
+    """Tell whether the option is a disk or CD drive."""
+    return option in DRIVES
+
+
+def drive_kind(option: str) -> str:
+    """Return the name of the drive's property string: ide, scsi, efidisk …"""
+    return re.sub(r"\d+$", "", option)
+
+
+def need_rights(call: Call, vmid: int, pool: str | None, options: Iterable[str]) -> None:
+    """Refuse unless the caller may set each of the options. Disks are looked at where their values are known."""
+    if call.is_root:
+        return
+    for option in options:
+        if is_drive(option) or option == "cdrom":
+            continue
+        stem = match[1] if (match := _STEM.fullmatch(option)) else option
+        if option in _PRIVILEGE_OF:
+            if option == "startup":  # it changes how the host behaves
+                call.need("/", "Sys.Modify")
+            call.need_guest(vmid, pool, _PRIVILEGE_OF[option])
+        elif option in _CLOUDINIT:
+            call.need_guest(vmid, pool, "VM.Config.Cloudinit", "VM.Config.Network", any_of=True)
+        elif stem in ("net", "ipconfig"):
+            call.need_guest(vmid, pool, "VM.Config.Network")
+        elif stem in ("numa", "serial", "virtiofs"):
+            call.need_guest(vmid, pool, "VM.Config.CPU" if stem == "numa" else "VM.Config.HWType")
+        elif stem == "unused":
+            call.need_guest(vmid, pool, "VM.Config.Disk")
+        else:  # args, hookscript, lock, real devices of the host
+            raise failure(f"only root can set '{option}' config")
+
+
+def need_bridges(call: Call, config: dict[str, Any]) -> None:
+    """Refuse unless the caller may use every bridge that the network devices are on."""
+    for option, value in config.items():
+        if re.fullmatch(r"net\d+", option):
+            net = property_string("net", str(value))
+            if "bridge" in net:
+                path = f"/sdn/zones/localnetwork/{net['bridge']}"
+                tagged = f"{path}/{net['tag']}" if "tag" in net else path
+                if not call.may(tagged, "SDN.Use"):
+                    raise denied(tagged, "SDN.Use")
+
+
+def mac_address() -> str:
+    """Return a new address of Proxmox's own prefix."""
+    return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
+
+
+def stored(option: str, value: Any) -> Any:
+    """Return an option's value as the configuration keeps it. Drives are not for this function."""
+    if re.fullmatch(r"net\d+", option):
+        return network(str(value))
+    if option == "tags":
+        return ";".join(sorted(set(split_list(str(value)))))
+    if option == "cipassword":  # kept as a hash, shown as stars
+        return "$5$" + hashlib.sha256(str(value).encode()).hexdigest()
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value
+
+
+def network(text: str, fresh: bool = False) -> str:
+    """Return a network device as the configuration keeps it: the model with its address first."""
+    net = property_string("net", text)
+    model = net.pop("model")
+    given = net.pop("macaddr", None)
+    address = mac_address() if fresh or given is None else str(given).upper()
+    return print_properties({"first": f"{model}={address}"} | net, "first")
+
+
+def default_boot(config: dict[str, Any]) -> str:
+    """Return the boot order of a guest that came without one: first disk, first CD drive, first network."""
+    drives = {name: str(config[name]) for name in DRIVES if name in config and drive_kind(name) not in ("efidisk",)}
+    disks = [name for name, value in drives.items() if "media=cdrom" not in value and drive_kind(name) != "tpmstate"]
+    discs = [name for name, value in drives.items() if "media=cdrom" in value and "cloudinit" not in value]
+    nets = sorted(name for name in config if re.fullmatch(r"net\d+", name))
+    devices = disks[:1] + discs[:1] + nets[:1]
+    # Without any device the line in the file holds a blank, and a blank is read back.
+    return f"order={';'.join(devices)}" if devices else " "

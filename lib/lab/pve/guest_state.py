@@ -1,0 +1,194 @@
+"""Own how a guest looks from outside: status, figures for lists, its configuration as shown, its cloud-init data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any
+from urllib.parse import unquote
+
+from lib.lab.pve.guest_options import DRIVES
+from lib.lab.pve.params import property_string
+from lib.lab.pve.rights import major
+from lib.lab.world import Document, World
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def memory_bytes(config: Document) -> int:
+    """Return a guest's memory."""
+    return int(property_string("memory", str(config.get("memory", 512)))["current"]) << 20
+
+
+def cpus(config: Document) -> int:
+    """Return a guest's virtual CPUs."""
+    return int(config.get("cores", 1)) * int(config.get("sockets", 1))
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as 64M."""
+    return int(float(text[:-1]) * _UNITS[text[-1]]) if text[-1] in _UNITS else int(text)
+
+
+def boot_disk_bytes(config: Document) -> int:
+    """Return the size of the disk that the guest boots from (the first one, if the order names none)."""
+    order = str(config.get("boot", "")).partition("order=")[2].split(";")
+    for name in [*order, *DRIVES]:
+        for part in str(config.get(name, "")).split(",")[1:]:
+            if part.startswith("size=") and "media=cdrom" not in str(config[name]) and name != "efidisk0":
+                return parse_size(part.removeprefix("size="))
+    return 0
+
+
+def digest(config: Document) -> str:
+    """Return the digest of a configuration."""
+    return hashlib.sha1(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def shown_config(guest: Document, current: bool) -> dict[str, Any]:
+    """Return a configuration as GET …/config gives it: with what is pending, unless `current`."""
+    config = dict(guest["config"])
+    if not current:
+        for option, value in guest.get("pending", {}).items():
+            if value is None:
+                config.pop(option, None)
+            else:
+                config[option] = value
+    if "cipassword" in config:
+        config["cipassword"] = "**********"
+    if guest.get("lock"):
+        config["lock"] = guest["lock"]
+    return config | {"digest": digest(guest["config"])}
+
+
+def figures(world: World, guest: Document, now: float) -> dict[str, Any]:
+    """Return what status and lists have in common."""
+    config, runs = guest["config"], guest["status"] == "running"
+    found: dict[str, Any] = {
+        "cpu": 0.01 if runs else 0,
+        "disk": 0,
+        "maxdisk": boot_disk_bytes(config),
+        "maxmem": memory_bytes(config),
+        "mem": memory_bytes(config) // 3 if runs else 0,
+        "name": config.get("name", f"VM {guest['vmid']}"),
+        "netin": 0,
+        "netout": 0,
+        "status": guest["status"],
+        "uptime": int(now - guest["started"]) if runs and guest.get("started") else 0,
+        "vmid": guest["vmid"],
+    }
+    if major(world) >= 9:
+        found["memhost"] = found["mem"]
+    if config.get("tags"):
+        found["tags"] = config["tags"]
+    if guest.get("lock"):
+        found["lock"] = guest["lock"]
+    return found
+
+
+def listed(world: World, guest: Document, now: float) -> dict[str, Any]:
+    """Return a guest as /nodes/{node}/qemu lists it."""
+    found = figures(world, guest, now) | {"cpus": cpus(guest["config"])}
+    if any(name.startswith("serial") for name in guest["config"]):
+        found["serial"] = 1
+    if guest["config"].get("template"):
+        found["template"] = 1
+    if guest["status"] == "running":
+        found["pid"] = 100000 + guest["vmid"]
+    return found
+
+
+def current(world: World, guest: Document, now: float) -> dict[str, Any]:
+    """Return a guest as …/status/current shows it."""
+    found = listed(world, guest, now) | {"clipboard": None, "ha": {"managed": 0}, "qmpstatus": guest["status"]}
+    if agent_enabled(guest["config"]):
+        found["agent"] = 1
+    if guest["status"] == "running":
+        found |= {"running-machine": "pc-q35-10.0+pve1", "running-qemu": "10.0.13"}
+    return found
+
+
+def resource(world: World, guest: Document, now: float, up: bool) -> dict[str, Any]:
+    """Return a guest as /cluster/resources lists it."""
+    figure = figures(world, guest, now)
+    found = figure | {"diskread": 0, "diskwrite": 0, "id": f"qemu/{guest['vmid']}", "maxcpu": cpus(guest["config"])}
+    found |= {"node": guest["node"], "template": int(bool(guest["config"].get("template"))), "type": "qemu"}
+    if guest.get("pool"):
+        found["pool"] = guest["pool"]
+    if not up:
+        found["status"] = "unknown"
+    return found
+
+
+def agent_enabled(config: Document) -> bool:
+    """Tell whether the guest agent is switched on."""
+    text = str(config.get("agent", ""))
+    return bool(text) and bool(property_string("agent", text).get("enabled"))
+
+
+def fresh_identity(config: Document, now: float) -> Document:
+    """Return what a new guest gets of its own: UUIDs and the note of its creation."""
+    return {
+        "smbios1": config.get("smbios1", f"uuid={uuid.uuid4()}"),
+        "vmgenid": config["vmgenid"] if config.get("vmgenid", "1") != "1" else str(uuid.uuid4()),
+        "meta": config.get("meta", f"creation-qemu=10.0.13,ctime={int(now)}"),
+    }
+
+
+# --------------------------------------------------------------- cloud-init
+
+
+def cloudinit(config: Document, kind: str) -> str:
+    """Return the generated cloud-init data: user, network or meta."""
+    return {"user": _user_data, "network": _network_data, "meta": _meta_data}[kind](config)
+
+
+def _user_data(config: Document) -> str:
+    name = str(config.get("name", "VM"))
+    domain = config.get("searchdomain")
+    lines = [
+        "#cloud-config",
+        f"hostname: {name}",
+        "manage_etc_hosts: true",
+        f"fqdn: {name}{'.' + domain if domain else ''}",
+    ]
+    if config.get("ciuser"):
+        lines.append(f"user: {config['ciuser']}")
+    if config.get("cipassword"):
+        lines.append("password: **********")
+    if config.get("sshkeys"):
+        keys = [line for line in unquote(str(config["sshkeys"])).splitlines() if line.strip()]
+        lines += ["ssh_authorized_keys:", *(f"  - {key}" for key in keys)]
+    lines += ["chpasswd:", "  expire: False"]
+    if config.get("ciuser") != "root":
+        lines += ["users:", "  - default"]
+    lines.append(f"package_upgrade: {'true' if int(config.get('ciupgrade', 1)) else 'false'}")
+    return "\n".join(lines) + "\n"
+
+
+def _network_data(config: Document) -> str:
+    lines = ["version: 1", "config:"]
+    for number in range(32):
+        if f"net{number}" not in config:
+            continue
+        address = str(config[f"net{number}"]).split(",")[0].partition("=")[2].lower()
+        lines += ["    - type: physical", f"      name: eth{number}", f"      mac_address: '{address}'"]
+        ip = dict(part.partition("=")[::2] for part in str(config.get(f"ipconfig{number}", "")).split(",") if part)
+        if ip:
+            lines.append("      subnets:")
+        if ip.get("ip") == "dhcp":
+            lines.append("      - type: dhcp4")
+        elif ip.get("ip"):
+            lines += ["      - type: static", f"        address: '{ip['ip']}'"]
+            lines += [f"        gateway: '{ip['gw']}'"] if ip.get("gw") else []
+    if config.get("nameserver") or config.get("searchdomain"):
+        lines.append("    - type: nameserver")
+        lines += ["      address:", *(f"      - '{each}'" for each in str(config.get("nameserver", "")).split())]
+        lines += ["      search:", *(f"      - '{each}'" for each in str(config.get("searchdomain", "")).split())]
+    return "\n".join(lines) + "\n"
+
+
+def _meta_data(config: Document) -> str:
+    both = _user_data(config) + _network_data(config)
+    return f"instance-id: {hashlib.sha1(both.encode()).hexdigest()}\n"

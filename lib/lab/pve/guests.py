@@ -1,0 +1,218 @@
+"""Own the life of a guest (API: /nodes/{node}/qemu): list, create, template, resize, destroy. Its options: guest_config.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_state
+from lib.lab.pve.access import forget_acls
+from lib.lab.pve.answers import Refusal, denied, failure
+from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.guest_options import DRIVES, NOT_CONFIG, is_drive
+from lib.lab.pve.params import print_properties
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import format_size, store
+from lib.lab.world import Document, World
+
+IMPORT_SECONDS = 15.0
+
+
+def list_guests(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes/{node}/qemu: those that the caller may audit."""
+    return [
+        guest_state.listed(call.world, guest, call.now)
+        for vmid, guest in call.world.all("guest").items()
+        if guest["node"] == call.node and call.may(f"/vms/{vmid}", "VM.Audit")
+    ]
+
+
+def index(call: Call) -> list[dict[str, str]]:
+    """GET /nodes/{node}/qemu/{vmid}: the names below it."""
+    call.guest()
+    return [{"subdir": name} for name in ("config", "pending", "status", "resize", "clone", "template", "snapshot")]
+
+
+# ------------------------------------------------------------------- create
+
+
+def create(call: Call) -> str:
+    """POST /nodes/{node}/qemu."""
+    vmid, pool = call["vmid"], call.get("pool")
+    if not call.may(f"/vms/{vmid}", "VM.Allocate") and not (pool and call.may(f"/pool/{pool}", "VM.Allocate")):
+        raise denied()
+    if pool and call.world.get("pool", pool) is None:
+        raise Refusal(403, f"Permission check failed (no such pool '{pool}')")
+    given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
+    if "cdrom" in given:
+        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
+    drives = {name: value for name, value in given.items() if is_drive(name)}
+    guest_disks.need_rights(call, vmid, drives)
+    guest_options.need_rights(call, vmid, pool, given)
+    guest_options.need_bridges(call, given)
+    existing = call.world.get("guest", str(vmid))
+    if existing is not None:
+        raise failure(f"unable to create VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
+    config = {name: guest_options.stored(name, value) for name, value in given.items() if not is_drive(name)}
+    shown = {"name": config["name"]} if "name" in config else {}
+    guest = {"vmid": vmid, "node": call.node, "config": shown, "pool": None, "status": "stopped", "started": None}
+    call.world.put("guest", str(vmid), guest | {"lock": "create", "agent": {}, "pending": {}, "snapshots": {}})
+    imports = any("import-from" in str(value) for value in drives.values())
+    args = {"config": config, "drives": drives, "pool": pool, "start": call.get("start", 0)}
+    seconds = 3.0 + (IMPORT_SECONDS if imports else 0.0)
+    return call.start("qmcreate", vmid, seconds, provisional=vmid, **args)
+
+
+def _end_create(world: World, task: Document) -> None:
+    args, vmid, node = task["args"], int(task["id"]), task["node"]
+    guest = world.get("guest", str(vmid))
+    if guest is None:
+        raise TaskFailed(f"unable to create VM {vmid} - Configuration file does not exist")
+    config = dict(args["config"])
+    try:
+        config |= guest_disks.make_all(world, node, vmid, args["drives"], task["log"])
+    except TaskFailed as failed:
+        raise TaskFailed(f"unable to create VM {vmid} - {failed}") from None
+    config |= guest_state.fresh_identity(config, task["starttime"])
+    config.setdefault("boot", guest_options.default_boot(config))
+    guest |= {"config": config, "lock": "", "pool": args["pool"]}
+    if args["start"]:
+        guest |= {"status": "running", "started": task["due"]}
+    world.put("guest", str(vmid), guest)
+
+
+# ----------------------------------------------------------------- template
+
+
+def make_template(call: Call) -> str:
+    """POST …/template."""
+    guest = call.guest()
+    guest_config.need_unlocked(guest)
+    if guest["config"].get("template"):
+        raise failure("you can't convert a template to a template")
+    if guest["status"] == "running":
+        raise failure("you can't convert a VM to template if VM is running")
+    if guest.get("snapshots"):
+        raise failure("unable to create template, because VM contains snapshots")
+    return call.start("qmtemplate", call["vmid"], 2.0, disk=call.get("disk", ""))
+
+
+def _end_template(world: World, task: Document) -> None:
+    guest = _present(world, task)
+    config, wanted = guest["config"], task["args"]["disk"]
+    for option in [wanted] if wanted else DRIVES:
+        if option not in config:
+            continue
+        drive = guest_disks.parse(option, config[option])
+        if guest_disks.is_cdrom(drive) or guest_disks.volume_of(config[option]) == "":
+            continue
+        storage = drive["file"].partition(":")[0]
+        drive["file"] = store(world, storage, task["node"]).to_base(drive["file"])
+        config[option] = print_properties(drive, "file")
+    if not wanted:
+        config["template"] = 1
+    world.put("guest", task["id"], guest)
+
+
+def _present(world: World, task: Document) -> Document:
+    guest = world.get("guest", task["id"])
+    if guest is None or guest["node"] != task["node"]:
+        name = f"nodes/{task['node']}/qemu-server/{task['id']}.conf"
+        raise TaskFailed(f"Configuration file '{name}' does not exist")
+    if guest.get("lock"):
+        raise TaskFailed(f"VM is locked ({guest['lock']})")
+    return guest
+
+
+# ------------------------------------------------------------------- resize
+
+
+def resize(call: Call) -> str:
+    """PUT …/resize: grow a disk, by `+SIZE` or to SIZE. What is wrong shows in the task."""
+    guest = call.guest()
+    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
+        raise failure("detected modified configuration - file changed by other user? Try again.")
+    return call.start("resize", call["vmid"], 1.0, disk=call["disk"], size=call["size"])
+
+
+def _end_resize(world: World, task: Document) -> None:
+    guest = _present(world, task)
+    config, option, text = guest["config"], task["args"]["disk"], task["args"]["size"]
+    if option not in config:
+        raise TaskFailed(f"disk '{option}' does not exist")
+    drive = guest_disks.parse(option, config[option])
+    if guest_disks.is_cdrom(drive):
+        raise TaskFailed("you can't resize a cdrom")
+    held = store(world, drive["file"].partition(":")[0], task["node"])
+    before = held.facts(drive["file"])["virtual_size"]
+    size = guest_state.parse_size(text.removeprefix("+")) + (before if text.startswith("+") else 0)
+    if size < before:
+        raise TaskFailed("shrinking disks is not supported")
+    held.resize(drive["file"], size)
+    config[option] = print_properties(drive | {"size": format_size(size)}, "file")
+    world.put("guest", task["id"], guest)
+    task["log"].append("Image resized.")
+
+
+# ------------------------------------------------------------------ destroy
+
+
+def destroy(call: Call) -> str:
+    """DELETE …/qemu/{vmid}."""
+    guest = call.guest()
+    if guest["config"].get("protection"):
+        raise failure(f"can't remove VM {call['vmid']} - protection mode enabled")
+    if guest["status"] == "running":
+        raise failure(f"VM {call['vmid']} is running - destroy failed")
+    return call.start("qmdestroy", call["vmid"], 3.0, purge=call.get("purge", 0))
+
+
+def _end_destroy(world: World, task: Document) -> None:
+    guest = _present(world, task)
+    vmid = guest["vmid"]
+    if guest["status"] == "running":
+        raise TaskFailed(f"VM {vmid} is running - destroy failed")
+    guest_disks.free_all(world, task["node"], guest["config"], vmid)
+    world.delete("guest", str(vmid))
+    if task["args"]["purge"]:
+        task["log"].append(f"purging VM {vmid} from related configurations..")
+    # Its place in a pool goes with the document; rights on its path go too, and do not come back with the id.
+    forget_acls(world, path=f"/vms/{vmid}")
+
+
+GUEST = "node:node vmid:vmid"
+_DISKS = "|".join(DRIVES)
+_QEMU = "/nodes/{node}/qemu"
+_CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive ha-managed?:bool
+import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id unique?:bool!archive"""
+_GUEST_PATH = _QEMU + "/{vmid}"
+_ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
+ROUTES = (
+    Route("GET", _QEMU, list_guests, everyone, "node:node full?:bool"),
+    Route("POST", _QEMU, create, everyone, _CREATE),
+    Route("GET", _GUEST_PATH, index, everyone, GUEST),
+    Route(
+        "DELETE",
+        _GUEST_PATH,
+        destroy,
+        _ALLOCATE,
+        f"{GUEST} destroy-unreferenced-disks?:bool purge?:bool skiplock?:bool",
+    ),
+    Route("POST", _GUEST_PATH + "/template", make_template, _ALLOCATE, f"{GUEST} disk?:({_DISKS})"),
+    Route(
+        "PUT",
+        _GUEST_PATH + "/resize",
+        resize,
+        perm("/vms/{vmid}", "VM.Config.Disk"),
+        f"{GUEST} disk:({_DISKS}) size:resize digest?:str<..40> skiplock?:bool",
+    ),
+    *guest_config.ROUTES,
+    *clones.ROUTES,
+)
+WORKS = {
+    "qmcreate": _end_create,
+    "qmtemplate": _end_template,
+    "resize": _end_resize,
+    "qmdestroy": _end_destroy,
+    **guest_config.WORKS,
+    **clones.WORKS,
+}

@@ -1,0 +1,166 @@
+"""Own the HTTPS side of one node's API: requests in, answers with real reason phrases out, faults, the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from lib.lab.faults import Faults
+from lib.lab.files import Files
+from lib.lab.journal import Journal
+from lib.lab.pve import cluster
+from lib.lab.pve.answers import Answer, Refusal
+from lib.lab.pve.api import Api
+from lib.lab.pve.authentication import identify
+
+PREFIXES = ("/api2/json", "/api2/extjs")
+SLOW_SECONDS = 2.0
+UNANSWERED_SECONDS = 3600.0
+UPLOAD_BYTES = 8 << 30
+
+
+def respond(
+    api: Api,
+    node: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    cookies: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> tuple[str, Answer]:
+    """Authenticate and carry out one request; return who it was and the answer."""
+    try:
+        identity = identify(api, method, path, headers, cookies)
+    except Refusal as refusal:
+        return "", refusal.answer()
+    return identity, api.call(identity, method, path, params, node)
+
+
+def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Application:
+    """Make the application that listens for one node."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        began = time.monotonic()
+        path = _path(request)
+        if path is None:
+            return web.Response(status=501, reason=f"Method '{request.method} {request.path}' not implemented")
+        subject = f"{node} {request.method} {path}"
+        if not cluster.is_up(api.world, node) or faults.take("reset", subject):
+            return _cut(request)
+        params = await _params(request, api, node)
+        if faults.take("timeout", subject):
+            await asyncio.sleep(UNANSWERED_SECONDS)
+            return _cut(request)
+        if faults.take("slow", subject):
+            await asyncio.sleep(SLOW_SECONDS)
+        user, answer = "", _asked_for(faults, subject)
+        if answer is None:
+            user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
+        journal.write(
+            "api",
+            node=node,
+            user=user,
+            method=request.method,
+            path=path,
+            params=params,
+            status=answer.status,
+            task=answer.upid,
+            ms=round((time.monotonic() - began) * 1000, 2),
+        )
+        if faults.take("reset", f"{subject} (after)"):
+            return _cut(request)
+        return _response(answer)
+
+    app = web.Application(client_max_size=UPLOAD_BYTES)
+    app.router.add_route("*", "/{anything:.*}", handle)
+    return app
+
+
+def _path(request: web.Request) -> str | None:
+    """Return the API path, decoded as a whole: an encoded slash in a volume id counts as one."""
+    path = unquote(request.raw_path.partition("?")[0])
+    for prefix in PREFIXES:
+        if path == prefix or path.startswith(prefix + "/"):
+            return path.removeprefix(prefix).rstrip("/") or "/"
+    return None
+
+
+def _asked_for(faults: Faults, subject: str) -> Answer | None:
+    if faults.take("500", subject):
+        return Refusal(500, "got no worker upid - start worker failed (a fault of the lab)").answer()
+    if faults.take("595", subject):
+        return Refusal(595, "Connection refused", bodiless=True).answer()
+    if faults.take("401", subject):
+        return Refusal(401, "permission denied - invalid PVE ticket", bodiless=True).answer()
+    return None
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    """Break the connection without an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _response(answer: Answer) -> web.Response:
+    text = "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False)
+    kind = "application/json" if answer.body is not None else "text/plain"
+    return web.Response(
+        status=answer.status,
+        reason=answer.reason.replace("\r", " "),
+        text=text,
+        content_type=kind,
+        charset="utf-8",
+        headers={"Cache-Control": "max-age=0", "Server": "pve-api-daemon/3.0"},
+    )
+
+
+async def _params(request: web.Request, api: Api, node: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if request.content_type == "multipart/form-data":
+        return await _upload(request, api, node)
+    if request.content_type == "application/json":
+        body = await request.text()
+        for name, value in (json.loads(body) if body.strip() else {}).items():
+            found[name] = _plain(value)
+    elif request.can_read_body:
+        form = await request.post()
+        for name in form:
+            found[name] = "\0".join(str(value) for value in form.getall(name))
+    for name in request.query:
+        found[name] = "\0".join(request.query.getall(name))
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, list):
+        return "\0".join(_plain(item) for item in value)
+    return str(value)
+
+
+async def _upload(request: web.Request, api: Api, node: str) -> dict[str, Any]:
+    """Take a file upload: the file lies on the node under a temporary name, as in reality."""
+    found: dict[str, Any] = {}
+    files = Files(api.world, node)
+    async for part in await request.multipart():
+        name = getattr(part, "name", None)
+        if not name or not hasattr(part, "read"):
+            continue
+        data = bytes(await part.read(decode=False))
+        if name != "filename" or part.filename is None:
+            found[name] = data.decode()
+            continue
+        temporary = f"/var/tmp/pveupload-{secrets.token_hex(16)}"
+        files.mkdir("/var/tmp", parents=True)
+        files.write(temporary, data)
+        found |= {"filename": part.filename, "tmpfilename": temporary}
+    return found

@@ -1,0 +1,247 @@
+"""Own what is asked of one node (API: /version, /nodes): status, version, network, DNS, time, its tasks."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from lib.lab.pve import cluster, tasks
+from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.call import Call, Route, either, everyone, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.world import Document
+
+_UPID = re.compile(r"UPID:[a-zA-Z0-9-]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[^:\s]+:[^:\s]*:[^:\s]+:")
+_BRIDGE_TYPES = ("bridge", "OVSBridge")
+
+
+def version(call: Call) -> dict[str, str]:
+    """GET /version and /nodes/{node}/version."""
+    meta = call.world.get("meta", "lab") or {}
+    return {key: meta[key] for key in ("release", "repoid", "version")}
+
+
+def index(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes."""
+    return cluster.node_entries(call)
+
+
+def node_index(call: Call) -> list[dict[str, str]]:
+    """GET /nodes/{node}: the names below it."""
+    names = ("qemu", "storage", "tasks", "network", "dns", "time", "status", "version", "ceph", "vzdump")
+    return [{"name": name} for name in names]
+
+
+def status(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/status."""
+    node = call.world.get("node", call.node) or {}
+    figures = cluster.node_figures(call, call.node, node)
+    free = node["memory"] - figures["mem"]
+    return {
+        "boot-info": {"mode": "efi" if node.get("nic") else "legacy-bios"},
+        "cpu": figures["cpu"],
+        "idle": 0,
+        "memory": {"available": free, "free": free, "total": node["memory"], "used": figures["mem"]},
+        "swap": {"free": 0, "total": 0, "used": 0},
+        "uptime": figures["uptime"],
+        "wait": 0.001,
+    }
+
+
+# ------------------------------------------------------------------ network
+
+
+def network(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes/{node}/network."""
+    wanted = call.get("type")
+    found = _interfaces(call)
+    if wanted in (None, "include_sdn"):
+        return found
+    if wanted in ("any_bridge", "any_local_bridge"):
+        return [each for each in found if each["type"] in _BRIDGE_TYPES]
+    return [each for each in found if each["type"] == wanted]
+
+
+def interface(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/network/{iface}."""
+    for each in _interfaces(call):
+        if each["iface"] == call["iface"]:
+            return each
+    raise invalid(iface="interface does not exist")
+
+
+def _interfaces(call: Call) -> list[dict[str, Any]]:
+    node = call.world.get("node", call.node) or {}
+    if "interfaces" in node:
+        return list(node["interfaces"])
+    meta = call.world.get("meta", "lab") or {}
+    plain = {"families": ["inet"], "method6": "manual", "autostart": 1, "active": 1}
+    found: list[dict[str, Any]] = []
+    for number, bridge in enumerate(node["bridges"]):
+        entry = {"iface": bridge, "type": "bridge", "bridge_fd": "0", "bridge_stp": "off", "priority": 3 + number}
+        entry |= {"bridge_ports": node.get("nic", "eno1") if number == 0 else "", "method": "manual"} | plain
+        if number == 0:
+            prefix = ipaddress.ip_network(meta["cidr"]).prefixlen
+            netmask = str(ipaddress.ip_network(meta["cidr"]).netmask)
+            entry |= {"method": "static", "address": node["address"], "netmask": netmask, "gateway": meta["gateway"]}
+            entry["cidr"] = f"{node['address']}/{prefix}"
+        found.append(entry)
+    nic = {"iface": node.get("nic", "eno1"), "type": "eth", "method": "manual", "exists": 1} | plain
+    return [*found, nic]
+
+
+def dns(call: Call) -> dict[str, str]:
+    """GET /nodes/{node}/dns."""
+    meta = call.world.get("meta", "lab") or {}
+    found = {f"dns{number}": address for number, address in enumerate(meta["nameservers"][:3], 1)}
+    return found | ({"search": meta["domain"]} if meta.get("domain") else {})
+
+
+def time_of_node(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/time: the node's own clock, and the same read as local time."""
+    node = call.world.get("node", call.node) or {}
+    if node.get("timezone", "Etc/UTC") is None:
+        raise failure("command 'timedatectl show '--property=Timezone' --value' failed: exit code 1")
+    now = int(call.now + node.get("clock_offset", 0.0))
+    return {"time": now, "localtime": now, "timezone": node.get("timezone", "Etc/UTC")}
+
+
+# -------------------------------------------------------------------- tasks
+
+
+def _visible(call: Call, task: Document) -> bool:
+    return call.identity.partition("!")[0] == task["user"] or call.may(f"/nodes/{task['node']}", "Sys.Audit")
+
+
+def list_tasks(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes/{node}/tasks: the newest first; `total` stands beside the list."""
+    source = call.get("source", "archive")
+    found = []
+    for task in reversed(call.world.all("task").values()):
+        ended = task["endtime"] is not None
+        if task["node"] != call.node or not _visible(call, task):
+            continue
+        if (source == "archive" and not ended) or (source == "active" and ended):
+            continue
+        if _wanted(call, task):
+            found.append(tasks.describe(task))
+    call.extra["total"] = len(found)
+    start = call.get("start", 0)
+    return found[start : start + call.get("limit", 50)]
+
+
+def _wanted(call: Call, task: Document) -> bool:
+    kinds = {"typefilter": task["type"], "userfilter": task["user"], "vmid": task["id"]}
+    if any(name in call.params and str(call[name]) != str(value) for name, value in kinds.items()):
+        return False
+    if call.get("errors") and task["exitstatus"] in (None, "OK"):
+        return False
+    if "statusfilter" in call.params:
+        word = "ok" if task["exitstatus"] == "OK" else "unknown" if task["exitstatus"] is None else "error"
+        if word not in split_list(call["statusfilter"]):
+            return False
+    started = task["starttime"]
+    return bool(call.get("since", 0) <= started <= call.get("until", started))
+
+
+def _task(call: Call) -> Document:
+    if not _UPID.fullmatch(call["upid"]):
+        raise invalid(upid="unable to parse worker upid")
+    task = call.world.get("task", call["upid"])
+    if task is None or task["node"] != call.node:
+        raise invalid(upid="no such task")
+    if not _visible(call, task):
+        raise denied(f"/nodes/{call.node}", "Sys.Audit")
+    return task
+
+
+def task_index(call: Call) -> list[dict[str, str]]:
+    """GET /nodes/{node}/tasks/{upid}."""
+    return [{"name": "log"}, {"name": "status"}]
+
+
+def task_status(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/tasks/{upid}/status: a task that failed is a 200 all the same."""
+    task = _task(call)
+    shown = {key: task[key] for key in ("upid", "node", "pid", "pstart", "starttime", "type", "id", "user", "status")}
+    if task["tokenid"]:
+        shown["tokenid"] = task["tokenid"]
+    if task["exitstatus"] is not None:
+        shown["exitstatus"] = task["exitstatus"]
+    return shown
+
+
+def task_log(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes/{node}/tasks/{upid}/log."""
+    lines = _task(call)["log"]
+    start = call.get("start", 0)
+    end = start + (call.get("limit", 50) or len(lines))
+    call.extra["total"] = len(lines)
+    if not lines:
+        return [{"n": 1, "t": "no content"}]
+    return [{"n": number, "t": text} for number, text in enumerate(lines, 1)][start:end]
+
+
+def stop_task(call: Call) -> None:
+    """DELETE /nodes/{node}/tasks/{upid}: end a running task; what it would have done does not happen."""
+    task = _task(call)
+    if call.identity.partition("!")[0] != task["user"]:
+        call.need(f"/nodes/{call.node}", "Sys.Modify")
+    if task["endtime"] is None:
+        tasks.abort(call.world, call.now, task)
+
+
+# ----------------------------------------------------------------- metadata
+
+
+def query_url(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/query-url-metadata: what the simulated internet has at that URL."""
+    internet = (call.world.get("meta", "lab") or {}).get("internet", {})
+    found = internet.get(call["url"])
+    if found is None:
+        raise failure("invalid server response: '404 Not Found'")
+    name = call["url"].rpartition("/")[2]
+    return {"filename": name, "mimetype": found.get("mimetype", "application/octet-stream"), "size": found["size"]}
+
+
+MAY_DOWNLOAD = either(perm("/", "Sys.Audit", "Sys.Modify"), perm("/nodes/{node}", "Sys.AccessNetwork"))
+_AUDIT = perm("/nodes/{node}", "Sys.Audit")
+_NETWORK_TYPES = """node:node type?:(bridge|bond|eth|alias|vlan|fabric|OVSBridge|OVSBond|OVSPort|OVSIntPort|vnet
+|any_bridge|any_local_bridge|include_sdn)""".replace("\n", "")
+ROUTES = (
+    Route("GET", "/version", version, everyone),
+    Route("GET", "/nodes", index, everyone),
+    Route("GET", "/nodes/{node}", node_index, everyone, "node:node"),
+    Route("GET", "/nodes/{node}/version", version, everyone, "node:node"),
+    Route("GET", "/nodes/{node}/status", status, _AUDIT, "node:node"),
+    Route("GET", "/nodes/{node}/network", network, everyone, _NETWORK_TYPES),
+    Route("GET", "/nodes/{node}/network/{iface}", interface, _AUDIT, "node:node iface:str<2..20>"),
+    Route("GET", "/nodes/{node}/dns", dns, _AUDIT, "node:node"),
+    Route("GET", "/nodes/{node}/time", time_of_node, _AUDIT, "node:node"),
+    Route(
+        "GET",
+        "/nodes/{node}/query-url-metadata",
+        query_url,
+        MAY_DOWNLOAD,
+        "node:node url:url verify-certificates?:bool",
+    ),
+    Route(
+        "GET",
+        "/nodes/{node}/tasks",
+        list_tasks,
+        everyone,
+        "node:node errors?:bool limit?:int[0..] since?:int source?:(archive|active|all) start?:int[0..]"
+        " statusfilter?:str typefilter?:str until?:int userfilter?:str vmid?:vmid",
+    ),
+    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str"),
+    Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str"),
+    Route("GET", "/nodes/{node}/tasks/{upid}/status", task_status, everyone, "node:node upid:str"),
+    Route(
+        "GET",
+        "/nodes/{node}/tasks/{upid}/log",
+        task_log,
+        everyone,
+        "node:node upid:str download?:bool limit?:int[0..] start?:int[0..]",
+    ),
+)

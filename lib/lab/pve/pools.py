@@ -1,0 +1,140 @@
+"""Own resource pools (API: /pools). Creating one is atomic, so that it can serve as a lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.pve import cluster
+from lib.lab.pve.access import forget_acls
+from lib.lab.pve.answers import failure
+from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.world import Document
+
+
+def _entry(pool: str, document: Document) -> dict[str, Any]:
+    entry = {"poolid": pool}
+    if document.get("comment"):
+        entry["comment"] = document["comment"]
+    return entry
+
+
+def list_pools(call: Call) -> list[dict[str, Any]]:
+    """GET /pools: those that the caller may see; one with its members if named."""
+    named = call.get("poolid")
+    if named is not None:
+        call.need(f"/pool/{named}", "Pool.Audit")
+        _found(call, named)
+    return [
+        _entry(pool, document) | ({"members": _members(call, pool)} if named else {})
+        for pool, document in call.world.all("pool").items()
+        if pool == (named or pool) and call.may(f"/pool/{pool}", "Pool.Audit")
+    ]
+
+
+def _found(call: Call, pool: str, prefix: str = "") -> Document:
+    document = call.world.get("pool", pool)
+    if document is None:
+        raise failure(f"{prefix}pool '{pool}' does not exist")
+    return document
+
+
+def _members(call: Call, pool: str) -> list[dict[str, Any]]:
+    wanted = call.get("type")
+    members: list[dict[str, Any]] = []
+    if wanted in (None, "qemu"):
+        members += [entry for entry in cluster.guest_entries(call) if entry.get("pool") == pool]
+    if wanted in (None, "storage"):
+        names = (call.world.get("pool", pool) or {}).get("storages", [])
+        members += [entry for entry in cluster.storage_entries(call) if entry["storage"] in names]
+    return members
+
+
+def get_pool(call: Call) -> dict[str, Any]:
+    """GET /pools/{poolid}."""
+    document = _found(call, call["poolid"])
+    entry = _entry(call["poolid"], document)
+    del entry["poolid"]
+    return entry | {"members": _members(call, call["poolid"])}
+
+
+def create_pool(call: Call) -> None:
+    """POST /pools."""
+    pool = call["poolid"]
+    if call.world.get("pool", pool) is not None:
+        raise failure(f"create pool failed: pool '{pool}' already exists")
+    parent = pool.rpartition("/")[0]
+    if parent and call.world.get("pool", parent) is None:
+        raise failure(f"create pool failed: parent '{parent}' of pool '{pool}' does not exist")
+    call.world.put("pool", pool, {"comment": call.get("comment", ""), "storages": []})
+
+
+def update_pool(call: Call) -> None:
+    """PUT /pools and /pools/{poolid}: comment; add or (with `delete`) remove guests and storages."""
+    pool = call["poolid"]
+    document = _found(call, pool, "update pools failed: ")
+    if "comment" in call.params:
+        document["comment"] = call["comment"]
+    storages = set(document.get("storages", []))
+    for storage in split_list(call.get("storage", "")):
+        call.need(f"/storage/{storage}", "Datastore.Allocate")
+        if call.get("delete"):
+            if storage not in storages:
+                raise failure(f"update pools failed: Storage '{storage}' is not a pool member")
+            storages.discard(storage)
+        elif storage in storages:
+            raise failure(f"update pools failed: Storage '{storage}' is already a pool member")
+        else:
+            storages.add(storage)
+    document["storages"] = sorted(storages)
+    call.world.put("pool", pool, document)
+    for vmid in split_list(call.get("vms", "")):
+        _move(call, pool, vmid)
+
+
+def _move(call: Call, pool: str, vmid: str) -> None:
+    call.need(f"/vms/{vmid}", "VM.Allocate")
+    guest = call.world.get("guest", vmid)
+    if guest is None:
+        raise failure(f"update pools failed: VM {vmid} does not exist")
+    if call.get("delete"):
+        if guest.get("pool") != pool:
+            raise failure(f"update pools failed: VM {vmid} is not a pool member")
+        guest["pool"] = None
+    else:
+        if guest.get("pool") == pool:
+            raise failure(f"update pools failed: VM {vmid} is already a pool member")
+        if guest.get("pool") and not call.get("allow-move"):
+            raise failure(
+                f"update pools failed: VM {vmid} belongs already to pool '{guest['pool']}', set 'allow-move' to move it"
+            )
+        guest["pool"] = pool
+    call.world.put("guest", vmid, guest)
+
+
+def delete_pool(call: Call) -> None:
+    """DELETE /pools and /pools/{poolid}: only an empty one."""
+    pool = call["poolid"]
+    document = _found(call, pool, "delete pool failed: ")
+    for vmid, guest in call.world.all("guest").items():
+        if guest.get("pool") == pool:
+            raise failure(f"delete pool failed: pool '{pool}' is not empty (contains VM {vmid})")
+    for storage in document.get("storages", []):
+        if call.world.get("storage", storage) is not None:
+            raise failure(f"delete pool failed: pool '{pool}' is not empty (contains storage '{storage}')")
+    call.world.delete("pool", pool)
+    forget_acls(call.world, path=f"/pool/{pool}")
+
+
+_ALLOCATE = perm("/pool/{poolid}", "Pool.Allocate")
+_UPDATE = "poolid:poolid allow-move?:bool comment?:str delete?:bool storage?:storage-id-list vms?:vmid-list"
+_TYPE = "type?:(qemu|lxc|storage)"
+ROUTES = (
+    Route("GET", "/pools", list_pools, everyone, f"poolid?:poolid {_TYPE}!poolid"),
+    Route("POST", "/pools", create_pool, _ALLOCATE, "poolid:poolid comment?:str"),
+    Route("PUT", "/pools", update_pool, _ALLOCATE, _UPDATE),
+    Route("DELETE", "/pools", delete_pool, _ALLOCATE, "poolid:poolid"),
+    Route("GET", "/pools/{poolid}", get_pool, perm("/pool/{poolid}", "Pool.Audit"), f"poolid:poolid {_TYPE}"),
+    Route("PUT", "/pools/{poolid}", update_pool, _ALLOCATE, _UPDATE),
+    Route("DELETE", "/pools/{poolid}", delete_pool, _ALLOCATE, "poolid:poolid"),
+)

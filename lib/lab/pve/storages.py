@@ -1,0 +1,205 @@
+"""Own the storage configuration (API: /storage) and each node's view of it (API: /nodes/{node}/storage)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from lib.lab.files import Files
+from lib.lab.pve import storage_state
+from lib.lab.pve.answers import failure
+from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.world import Document, World
+
+_CONTENT = {"dir": storage_state.FOLDERS.keys() | {"none"}, "rbd": {"images", "rootdir", "none"}}
+_COMMON = {"content", "nodes", "disable", "shared", "bwlimit", "prune-backups", "max-protected-backups"}
+_OPTIONS = {
+    "dir": _COMMON
+    | {"path", "is_mountpoint", "mkdir", "create-base-path", "create-subdirs", "format", "preallocation"}
+    | {"content-dirs", "snapshot-as-volume-chain"},
+    "rbd": _COMMON | {"pool", "monhost", "username", "krbd", "keyring", "namespace", "data-pool"},
+}
+_REQUIRED = {"dir": ("path",), "nfs": ("server", "export"), "cifs": ("server", "share"), "lvm": ("vgname",)}
+# Secrets live in files of their own and never in the configuration.
+_HIDDEN = ("keyring", "password", "encryption-key", "master-pubkey")
+
+
+def digest(world: World) -> str:
+    """Return the digest of the whole storage configuration."""
+    return hashlib.sha1(json.dumps(world.all("storage"), sort_keys=True).encode()).hexdigest()
+
+
+def _shown(world: World, name: str, section: Document) -> dict[str, Any]:
+    shown = {key: value for key, value in section.items() if key not in _HIDDEN}
+    return shown | {"storage": name, "digest": digest(world)}
+
+
+def list_storages(call: Call) -> list[dict[str, Any]]:
+    """GET /storage: those that the caller may see."""
+    return [
+        _shown(call.world, name, section)
+        for name, section in call.world.all("storage").items()
+        if section["type"] == call.get("type", section["type"]) and _may_see(call, name)
+    ]
+
+
+def _may_see(call: Call, name: str) -> bool:
+    return call.may(f"/storage/{name}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+
+
+def get_storage(call: Call) -> dict[str, Any]:
+    """GET /storage/{storage}."""
+    return _shown(call.world, call["storage"], storage_state.section_of(call.world, call["storage"]))
+
+
+def _checked(kind: str, section: Document) -> Document:
+    """Check a section by the rules of its type. Raises Refusal."""
+    for name in section:
+        if name != "type" and kind in _OPTIONS and name not in _OPTIONS[kind]:
+            raise failure(f"unexpected property '{name}'")
+    for name in _REQUIRED.get(kind, ()):
+        if name not in section:
+            raise failure(f"missing value for required option '{name}'")
+    if "content" in section:
+        words = split_list(str(section["content"]))
+        for word in words:
+            if word not in _CONTENT.get(kind, {word}):
+                raise failure(f"storage does not support content type '{word}'")
+        section["content"] = ",".join(dict.fromkeys(words))
+    if "nodes" in section:
+        section["nodes"] = ",".join(dict.fromkeys(split_list(str(section["nodes"]))))
+    return section
+
+
+def create_storage(call: Call) -> dict[str, Any]:
+    """POST /storage."""
+    name, kind = call["storage"], call["type"]
+    if kind not in _OPTIONS:
+        raise failure(f"create storage failed: the lab has no storage of type '{kind}'")
+    given = {key: value for key, value in call.params.items() if key != "storage"}
+    section = _checked(kind, given)
+    if call.world.get("storage", name) is not None:
+        raise failure(f"create storage failed: storage ID '{name}' already defined")
+    if storage_state.is_on(section, call.node) and not section.get("disable"):
+        if kind == "dir":
+            prepare_folders(call.world, call.node, section)
+        problem = storage_state.inactive_reason(call.world, name, section, call.node)
+        if problem:
+            raise failure(f"create storage failed: {problem}")
+    call.world.put("storage", name, section)
+    return {"storage": name, "type": kind}
+
+
+def prepare_folders(world: World, node: str, section: Document) -> None:
+    """Make the folders of a directory storage on a node, as its activation does."""
+    files = Files(world, node)
+    mountpoint = str(section.get("is_mountpoint", "no")).lower()
+    if mountpoint not in ("no", "0") and not files.is_mounted(section["path"]):
+        return
+    if int(section.get("create-base-path", section.get("mkdir", 1))):
+        files.mkdir(section["path"], parents=True)
+    if files.is_dir(section["path"]) and int(section.get("create-subdirs", section.get("mkdir", 1))):
+        for content in storage_state.contents(section):
+            if content in storage_state.FOLDERS:
+                files.mkdir(storage_state.folder(section, content), parents=True)
+
+
+def update_storage(call: Call) -> dict[str, Any]:
+    """PUT /storage/{storage}."""
+    name = call["storage"]
+    section = storage_state.section_of(call.world, name)
+    if call.get("digest") not in (None, digest(call.world)):
+        raise failure("update storage failed: detected modified configuration - file changed by other user? Try again.")
+    for option in split_list(call.get("delete", "")):
+        if option in _REQUIRED.get(section["type"], ()):
+            raise failure(f"unable to delete required option '{option}'")
+        section.pop(option, None)
+    changes = {key: value for key, value in call.params.items() if key not in ("storage", "delete", "digest")}
+    section = _checked(section["type"], section | changes)
+    if section["type"] == "dir" and storage_state.is_on(section, call.node):
+        prepare_folders(call.world, call.node, section)
+    call.world.put("storage", name, section)
+    return {"storage": name, "type": section["type"]}
+
+
+def delete_storage(call: Call) -> None:
+    """DELETE /storage/{storage}: the configuration alone; the data stay."""
+    name = call["storage"]
+    if call.world.get("storage", name) is None:
+        raise failure(f"delete storage failed: storage '{name}' does not exist")
+    call.world.delete("storage", name)
+
+
+# ---------------------------------------------------------------- on a node
+
+
+def node_storages(call: Call) -> list[dict[str, Any]]:
+    """GET /nodes/{node}/storage."""
+    found = []
+    wanted = split_list(call.get("content", ""))
+    for name, section in call.world.all("storage").items():
+        if not _may_see(call, name) or not storage_state.is_on(section, call.node):
+            continue
+        if call.get("storage", name) != name or (call.get("enabled") and section.get("disable")):
+            continue
+        if wanted and not set(wanted) & set(storage_state.contents(section)):
+            continue
+        entry = storage_state.status(call.world, name, section, call.node) | {"storage": name}
+        if entry["total"]:
+            entry["used_fraction"] = entry["used"] / entry["total"]
+        found.append(entry)
+    return found
+
+
+def node_status(call: Call) -> dict[str, Any]:
+    """GET /nodes/{node}/storage/{storage}/status."""
+    section = storage_state.need_on(call.world, call["storage"], call.node)
+    return storage_state.status(call.world, call["storage"], section, call.node)
+
+
+def node_index(call: Call) -> list[dict[str, str]]:
+    """GET /nodes/{node}/storage/{storage}: the names below it."""
+    return [{"subdir": name} for name in ("content", "upload", "download-url", "status")]
+
+
+_TYPES = "btrfs|cephfs|cifs|dir|esxi|iscsi|iscsidirect|lvm|lvmthin|nfs|pbs|rbd|zfs|zfspool"
+_CHANGEABLE = """blocksize?:str bwlimit?:str comstar_hg?:str comstar_tg?:str content?:storage-content-list
+content-dirs?:str create-base-path?:bool create-subdirs?:bool data-pool?:str disable?:bool domain?:str<..256>
+encryption-key?:str fingerprint?:str format?:(raw|qcow2|subvol|vmdk) fs-name?:configid fuse?:bool is_mountpoint?:str
+keyring?:str krbd?:bool lio_tpg?:str master-pubkey?:str max-protected-backups?:int[-1..] mkdir?:bool monhost?:str
+mountpoint?:storage-path namespace?:str nocow?:bool nodes?:node-list nowritecache?:bool options?:str
+password?:str<..256> pool?:str port?:int[1..65535] preallocation?:(off|metadata|falloc|full) prune-backups?:str
+saferemove?:bool saferemove-stepsize?:int(1|2|4|8|16|32) saferemove_throughput?:str server?:str shared?:bool
+skip-cert-verification?:bool smbversion?:(default|2.0|2.1|3|3.0|3.11) snapshot-as-volume-chain?:bool sparse?:bool
+subdir?:storage-path tagged_only?:bool username?:str zfs-base-path?:storage-path"""
+_FIXED = """authsupported?:str base?:volume-id datastore?:str export?:storage-path iscsiprovider?:str
+path?:storage-path portal?:str share?:str target?:str thinpool?:str vgname?:str"""
+_ALLOCATE = perm("/storage", "Datastore.Allocate")
+_SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+_ON_NODE = "node:node storage:storage-id"
+ROUTES = (
+    Route("GET", "/storage", list_storages, everyone, f"type?:({_TYPES})"),
+    Route("POST", "/storage", create_storage, _ALLOCATE, f"storage:storage-id type:({_TYPES}) {_CHANGEABLE} {_FIXED}"),
+    Route(
+        "GET", "/storage/{storage}", get_storage, perm("/storage/{storage}", "Datastore.Allocate"), "storage:storage-id"
+    ),
+    Route(
+        "PUT",
+        "/storage/{storage}",
+        update_storage,
+        _ALLOCATE,
+        f"storage:storage-id delete?:configid-list<..4096> digest?:str<..64> {_CHANGEABLE}",
+    ),
+    Route("DELETE", "/storage/{storage}", delete_storage, _ALLOCATE, "storage:storage-id"),
+    Route(
+        "GET",
+        "/nodes/{node}/storage",
+        node_storages,
+        everyone,
+        "node:node content?:storage-content-list enabled?:bool format?:bool storage?:storage-id target?:node",
+    ),
+    Route("GET", "/nodes/{node}/storage/{storage}", node_index, _SEE, _ON_NODE),
+    Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, _SEE, _ON_NODE),
+)

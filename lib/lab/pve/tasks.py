@@ -1,0 +1,121 @@
+"""Own the tasks of the simulated cluster: UPIDs, duration, log, exit status, and what a task does when it ends.
+
+A task's effect happens at its end, at one stroke, in a transaction of its own; until
+then it is a document, so that it outlives a killed lab. What the effects are stands
+beside the handlers that start them (`WORKS` of each area).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lib.lab.faults import Faults
+from lib.lab.pve.rights import split_token
+from lib.lab.world import Document, World
+
+Work = Callable[[World, Document], None]
+
+
+class TaskFailed(Exception):
+    """The task ends with this text as its exit status."""
+
+
+def start(
+    world: World,
+    now: float,
+    node: str,
+    kind: str,
+    id: str,
+    identity: str,
+    seconds: float,
+    args: Mapping[str, Any] | None = None,
+    provisional: int | None = None,
+    log: list[str] | None = None,
+) -> str:
+    """Start a task and return its UPID.
+
+    Args:
+        kind: the task's type; its effect is looked up by it.
+        seconds: how long it would take in reality; scaled by the lab's `task_scale`.
+        args: what the effect needs to know.
+        provisional: a guest that exists only if the task ends well.
+        log: what the log shows from the start.
+    """
+    counters = world.get("meta", "counters") or {"pid": 1000}
+    counters["pid"] += 1
+    world.put("meta", "counters", counters)
+    boot = (world.get("node", node) or {}).get("boot_time", now)
+    pid, pstart = counters["pid"], int(max(0.0, now - boot) * 100) + counters["pid"]
+    upid = f"UPID:{node}:{pid:08X}:{pstart:08X}:{int(now):08X}:{kind}:{id}:{identity}:"
+    scale = float((world.get("meta", "lab") or {}).get("task_scale", 0.0))
+    user, token = split_token(identity)
+    task: Document = {"upid": upid, "node": node, "type": kind, "id": id, "user": user, "tokenid": token or None}
+    task |= {"starttime": int(now), "duration": seconds * scale, "due": now + seconds * scale, "endtime": None}
+    task |= {"status": "running", "exitstatus": None, "log": log or [], "pid": pid, "pstart": pstart}
+    world.put("task", upid, task | {"args": dict(args or {}), "provisional": provisional})
+    return upid
+
+
+def running(world: World) -> list[Document]:
+    """Return the tasks that have not ended, the earliest due first."""
+    found = [task for task in world.all("task").values() if task["status"] == "running"]
+    return sorted(found, key=lambda task: float(task["due"]))
+
+
+def settle(world: World, now: float, works: Mapping[str, Work], faults: Faults) -> float | None:
+    """End every task that is due; return when the next one will be."""
+    while True:
+        open_tasks = running(world)
+        if not open_tasks:
+            return None
+        if open_tasks[0]["due"] > now:
+            return float(open_tasks[0]["due"])
+        _end(world, now, open_tasks[0], works, faults)
+
+
+def _end(world: World, now: float, task: Document, works: Mapping[str, Work], faults: Faults) -> None:
+    try:
+        with world.transaction():
+            _strike(task, faults)
+            work = works.get(task["type"])
+            if work is not None:
+                work(world, task)
+            _close(world, now, task, "OK")
+    except TaskFailed as failed:
+        with world.transaction():
+            if task["provisional"] is not None:
+                world.delete("guest", str(task["provisional"]))
+            _close(world, now, task, str(failed))
+
+
+def abort(world: World, now: float, task: Document) -> None:
+    """End a running task before its time."""
+    if task["provisional"] is not None:
+        world.delete("guest", str(task["provisional"]))
+    _close(world, now, task, "received interrupt")
+
+
+def _strike(task: Document, faults: Faults) -> None:
+    subject = f"{task['node']} {task['type']} {task['id']}"
+    if faults.take("lock", subject):
+        raise TaskFailed(f"can't lock file '/var/lock/qemu-server/lock-{task['id']}.conf' - got timeout")
+    if faults.take("task-fail", subject):
+        raise TaskFailed("command failed: exit code 1 (a fault of the lab)")
+
+
+def _close(world: World, now: float, task: Document, exitstatus: str) -> None:
+    task["log"].append("TASK OK" if exitstatus == "OK" else f"TASK ERROR: {exitstatus}")
+    task |= {"status": "stopped", "exitstatus": exitstatus, "endtime": max(task["starttime"], math.floor(now))}
+    world.put("task", task["upid"], task)
+
+
+def describe(task: Document) -> Document:
+    """Return a task as the lists show it."""
+    shown = {key: task[key] for key in ("upid", "node", "pid", "pstart", "starttime", "type", "id", "user")}
+    if task["tokenid"]:
+        shown["tokenid"] = task["tokenid"]
+    if task["endtime"] is not None:
+        shown |= {"endtime": task["endtime"], "status": task["exitstatus"]}
+    return shown

@@ -1,0 +1,214 @@
+"""Own API tokens, tickets and passwords (API: /access/users/{userid}/token, /access/ticket, /access/password).
+
+The values of tokens and passwords are given out or taken in once; the world keeps digests.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import uuid
+from typing import Any
+
+from lib.lab.pve.access import forget_acls
+from lib.lab.pve.answers import Refusal, failure, invalid
+from lib.lab.pve.call import Call, Route, both, either, everyone
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.rights import major
+from lib.lab.pve.users import digest, found_user, of_realm, oneself, over_user
+from lib.lab.world import Document
+
+TICKET_SECONDS = 7200
+_CAPABILITIES = {
+    "access": ("/access", ("User.", "Group.", "Permissions.", "Sys.Audit", "Realm.")),
+    "dc": ("/", ("Sys.", "SDN.")),
+    "mapping": ("/mapping", ("Mapping.", "Permissions.")),
+    "nodes": ("/nodes", ("Sys.", "Permissions.")),
+    "sdn": ("/sdn", ("SDN.", "Permissions.")),
+    "storage": ("/storage", ("Datastore.", "Permissions.")),
+    "vms": ("/vms", ("VM.", "Permissions.")),
+}
+
+
+# ------------------------------------------------------------------- tokens
+
+
+def _shown(token: Document) -> dict[str, Any]:
+    shown: dict[str, Any] = {"expire": token["expire"], "privsep": token["privsep"]}
+    return shown | ({"comment": token["comment"]} if token.get("comment") else {})
+
+
+def _found_token(call: Call) -> Document:
+    found_user(call)
+    token = call.world.get("token", _full(call))
+    if token is None:
+        raise failure(f"no such token '{call['tokenid']}' for user '{call['userid']}'")
+    return token
+
+
+def _full(call: Call) -> str:
+    return f"{call['userid']}!{call['tokenid']}"
+
+
+def list_tokens(call: Call) -> list[dict[str, Any]]:
+    """GET /access/users/{userid}/token."""
+    found_user(call)
+    stem = f"{call['userid']}!"
+    tokens = call.world.all("token").items()
+    return [{"tokenid": key.removeprefix(stem)} | _shown(token) for key, token in tokens if key.startswith(stem)]
+
+
+def get_token(call: Call) -> dict[str, Any]:
+    """GET /access/users/{userid}/token/{tokenid}."""
+    return _shown(_found_token(call))
+
+
+def create_token(call: Call) -> dict[str, Any]:
+    """POST /access/users/{userid}/token/{tokenid}: the one time that the value is shown."""
+    found_user(call)
+    if call.world.get("token", _full(call)) is not None:
+        raise invalid(tokenid="Token already exists.")
+    value = str(uuid.uuid4())
+    token = {"privsep": call.get("privsep", 1), "expire": call.get("expire", 0), "comment": call.get("comment", "")}
+    call.world.put("token", _full(call), token | {"secret_sha256": digest(value)})
+    # `info` echoes what was given, as text.
+    info = {name: str(call[name]) for name in ("comment", "expire") if name in call.params}
+    return {"full-tokenid": _full(call), "info": info | {"privsep": str(token["privsep"])}, "value": value}
+
+
+def update_token(call: Call) -> dict[str, Any]:
+    """PUT /access/users/{userid}/token/{tokenid}; `regenerate` came with 9.1."""
+    if major(call.world) < 9:
+        unknown = "property is not defined in schema and the schema does not allow additional properties"
+        wrong = {name: unknown for name in ("regenerate", "delete") if name in call.params}
+        if wrong:
+            raise invalid(**wrong)
+    token = _found_token(call)
+    for name in ("privsep", "expire", "comment"):
+        if name in call.params:
+            token[name] = call[name]
+    for name in split_list(call.get("delete", "")):
+        token[name] = {"privsep": 1, "expire": 0, "comment": ""}.get(name)
+    answer: dict[str, Any] = {}
+    if call.get("regenerate"):
+        value = str(uuid.uuid4())
+        token["secret_sha256"] = digest(value)
+        answer = {"full-tokenid": _full(call), "value": value}
+    call.world.put("token", _full(call), token)
+    return _shown(token) | answer
+
+
+def delete_token(call: Call) -> None:
+    """DELETE /access/users/{userid}/token/{tokenid}: its ACLs go with it."""
+    _found_token(call)
+    call.world.delete("token", _full(call))
+    forget_acls(call.world, ugid=_full(call))
+
+
+# ------------------------------------------------------------------ tickets
+
+
+def _signature(key: bytes, text: str) -> str:
+    return base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode().rstrip("=")
+
+
+def ticket(key: bytes, userid: str, now: float) -> str:
+    """Return a ticket in the real form: `PVE:user@realm:TIME::signature`."""
+    plain = f"PVE:{userid}:{int(now):08X}"
+    return f"{plain}::{_signature(key, plain)}"
+
+
+def csrf_token(key: bytes, userid: str, now: float) -> str:
+    """Return the token that a writing request has to bring beside its ticket."""
+    stamp = f"{int(now):08X}"
+    return f"{stamp}:{_signature(key, f'{stamp}:{userid}')}"
+
+
+def ticket_user(key: bytes, text: str, now: float) -> str | None:
+    """Return whose ticket it is, or None where it is forged or too old."""
+    plain, _, signature = text.partition("::")
+    parts = plain.split(":")
+    if len(parts) != 3 or not hmac.compare_digest(signature.encode(), _signature(key, plain).encode()):
+        return None
+    age = now - int(parts[2], 16)
+    return parts[1] if -300 < age < TICKET_SECONDS else None
+
+
+def csrf_is_valid(key: bytes, userid: str, text: str) -> bool:
+    """Tell whether the CSRF token was given to this user."""
+    stamp, _, signature = text.partition(":")
+    return hmac.compare_digest(signature.encode(), _signature(key, f"{stamp}:{userid}").encode())
+
+
+def create_ticket(call: Call) -> dict[str, Any]:
+    """POST /access/ticket: log in with a password, or renew with a ticket in its place."""
+    name = call["username"]
+    userid = name if "@" in name else f"{name}@{call.get('realm', 'pam')}"
+    user = call.world.get("user", userid)
+    known = (user or {}).get("password_sha256", "")
+    right = hmac.compare_digest(known.encode(), digest(call["password"]).encode())
+    renewed = ticket_user(call.ticket_key, call["password"], call.now) == userid
+    expire = (user or {}).get("expire", 0)
+    if user is None or not user.get("enable", 1) or (expire and expire <= call.now) or not (right or renewed):
+        raise Refusal(401, "authentication failure")
+    return {
+        "username": userid,
+        "ticket": ticket(call.ticket_key, userid, call.now),
+        "CSRFPreventionToken": csrf_token(call.ticket_key, userid, call.now),
+        "cap": _capabilities(call, userid),
+    }
+
+
+def _capabilities(call: Call, userid: str) -> dict[str, dict[str, int]]:
+    found = {}
+    for area, (path, prefixes) in _CAPABILITIES.items():
+        held = call.rights.permissions(userid, path)
+        found[area] = {name: 1 for name in sorted(held) if name.startswith(prefixes)}
+    return found
+
+
+def no_ticket(call: Call) -> None:
+    """GET /access/ticket: exists for the web interface, says nothing."""
+
+
+def change_password(call: Call) -> None:
+    """PUT /access/password."""
+    user = found_user(call)
+    call.world.put("user", call["userid"], user | {"password_sha256": digest(call["password"])})
+
+
+_PATH = "/access/users/{userid}/token"
+_ID = "userid:userid<..64> tokenid:tokenid"
+_OWN = either(oneself, over_user("User.Modify"))
+ROUTES = (
+    Route("GET", _PATH, list_tokens, _OWN, "userid:userid<..64>"),
+    Route("GET", _PATH + "/{tokenid}", get_token, _OWN, _ID),
+    Route("POST", _PATH + "/{tokenid}", create_token, _OWN, _ID + " comment?:str expire?:int[0..] privsep?:bool"),
+    Route(
+        "PUT",
+        _PATH + "/{tokenid}",
+        update_token,
+        _OWN,
+        _ID + " comment?:str delete?:configid-list expire?:int[0..] privsep?:bool regenerate?:bool",
+    ),
+    Route("DELETE", _PATH + "/{tokenid}", delete_token, _OWN, _ID),
+    Route("GET", "/access/ticket", no_ticket, everyone),
+    Route(
+        "POST",
+        "/access/ticket",
+        create_ticket,
+        everyone,
+        "password:str username:str<..64> new-format?:bool otp?:str path?:str<..64>!privs privs?:priv-list<..64>!path"
+        " realm?:realm<..32> tfa-challenge?:str",
+        tokens_allowed=False,
+    ),
+    Route(
+        "PUT",
+        "/access/password",
+        change_password,
+        either(oneself, both(of_realm, over_user("User.Modify"))),
+        "password:str<8..64> userid:userid<..64> confirmation-password?:str<5..64>",
+        tokens_allowed=False,
+    ),
+)

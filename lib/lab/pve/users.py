@@ -1,0 +1,251 @@
+"""Own users, groups and realms (API: /access/users, /access/groups, /access/domains)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from lib.lab.pve.access import forget_acls
+from lib.lab.pve.answers import denied, failure
+from lib.lab.pve.call import Call, Check, Route, both, either, everyone, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.rights import ROOT
+from lib.lab.world import Document, World
+
+_DETAILS = ("comment", "email", "firstname", "lastname", "keys", "enable", "expire")
+# In the file behind it a user is a line of fields: what stands before a filled one is there too, empty.
+_AFTER_EMAIL = ("comment", "keys")
+
+
+def digest(secret: str) -> str:
+    """Return what the world keeps of a password or a token's value."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+# ------------------------------------------------------------------- checks
+
+
+def of_realm(call: Call) -> None:
+    """Require Realm.AllocateUser on the realm of the user that is meant."""
+    realm = str(call.get("userid", "")).rpartition("@")[2]
+    call.need(f"/access/realm/{realm}", "Realm.AllocateUser")
+
+
+def over_user(*privileges: str) -> Check:
+    """Require privileges over the user: on all groups, or on a group that the user is in."""
+
+    def check(call: Call) -> None:
+        if call.may("/access/groups", *privileges, any_of=True):
+            return
+        user = call.world.get("user", str(call.get("userid", ""))) or {}
+        groups = user.get("groups", []) or split_list(str(call.get("groups", "")))
+        if not any(call.may(f"/access/groups/{group}", *privileges, any_of=True) for group in groups):
+            raise denied("/access/groups", ", ".join(privileges))
+
+    return check
+
+
+def oneself(call: Call) -> None:
+    """Require the caller to be the user that is meant."""
+    if call.identity != call.get("userid"):
+        raise denied()
+
+
+def found_user(call: Call) -> Document:
+    """Return the user of the path."""
+    user = call.world.get("user", call["userid"])
+    if user is None:
+        raise failure(f"no such user ('{call['userid']}')")
+    return user
+
+
+# -------------------------------------------------------------------- users
+
+
+def _shown(user: Document) -> dict[str, Any]:
+    shown: dict[str, Any] = {"enable": user.get("enable", 1), "expire": user.get("expire", 0)}
+    shown |= {key: user[key] for key in ("comment", "email", "firstname", "lastname", "keys") if user.get(key)}
+    if any(user.get(key) for key in _AFTER_EMAIL):
+        shown.setdefault("email", "")
+    return shown
+
+
+def _tokens_of(world: World, userid: str) -> dict[str, dict[str, Any]]:
+    return {
+        key.partition("!")[2]: {"expire": token["expire"], "privsep": token["privsep"]}
+        | ({"comment": token["comment"]} if token.get("comment") else {})
+        for key, token in world.all("token").items()
+        if key.partition("!")[0] == userid
+    }
+
+
+def list_users(call: Call) -> list[dict[str, Any]]:
+    """GET /access/users: whom the caller may see."""
+    sees_all = call.is_root or call.may("/access/groups", "User.Modify", "Sys.Audit", any_of=True)
+    found = []
+    for userid, user in call.world.all("user").items():
+        if not sees_all and userid != call.identity:
+            continue
+        if call.get("enabled") is not None and bool(user.get("enable", 1)) != bool(call["enabled"]):
+            continue
+        entry = {"userid": userid} | _shown(user)
+        realm = userid.rpartition("@")[2]
+        if realm in realms(call.world):
+            entry["realm-type"] = realms(call.world)[realm]["type"]
+        if call.get("full"):
+            tokens = [{"tokenid": name} | token for name, token in _tokens_of(call.world, userid).items()]
+            entry |= {"groups": ",".join(user.get("groups", [])), "tokens": tokens or None}
+        found.append(entry)
+    return found
+
+
+def get_user(call: Call) -> dict[str, Any]:
+    """GET /access/users/{userid}."""
+    user = found_user(call)
+    return _shown(user) | {"groups": user.get("groups", []), "tokens": _tokens_of(call.world, call["userid"]) or None}
+
+
+def _changed(call: Call, user: Document) -> Document:
+    for name in _DETAILS:
+        if name in call.params:
+            user[name] = call[name]
+    if "groups" in call.params:
+        wanted = split_list(call["groups"])
+        for group in wanted:
+            if call.world.get("group", group) is None:
+                raise failure(f"no such group '{group}'")
+        user["groups"] = sorted({*user["groups"], *wanted}) if call.get("append") else wanted
+    return user
+
+
+def create_user(call: Call) -> None:
+    """POST /access/users."""
+    userid = call["userid"]
+    if call.world.get("user", userid) is not None:
+        raise failure(f"create user failed: user '{userid}' already exists")
+    user = _changed(call, {"enable": 1, "expire": 0, "groups": []})
+    if "password" in call.params:
+        user["password_sha256"] = digest(call["password"])
+    call.world.put("user", userid, user)
+
+
+def update_user(call: Call) -> None:
+    """PUT /access/users/{userid}."""
+    call.world.put("user", call["userid"], _changed(call, found_user(call)))
+
+
+def delete_user(call: Call) -> None:
+    """DELETE /access/users/{userid}: also one that does not exist."""
+    userid = call["userid"]
+    if userid == ROOT:
+        raise failure("delete user failed: cannot delete user 'root@pam'")
+    for token in call.world.keys("token"):
+        if token.partition("!")[0] == userid:
+            call.world.delete("token", token)
+            forget_acls(call.world, ugid=token)
+    forget_acls(call.world, ugid=userid)
+    call.world.delete("user", userid)
+
+
+# ------------------------------------------------------------------- groups
+
+
+def list_groups(call: Call) -> list[dict[str, Any]]:
+    """GET /access/groups."""
+    found = []
+    for group, document in call.world.all("group").items():
+        path = f"/access/groups/{group}"
+        if call.may(path, "User.Modify", "Sys.Audit", "Group.Allocate", any_of=True):
+            members = ",".join(_members(call.world, group))
+            found.append({"groupid": group, "users": members} | _comment(document))
+    return found
+
+
+def _members(world: World, group: str) -> list[str]:
+    return [userid for userid, user in world.all("user").items() if group in user.get("groups", [])]
+
+
+def _comment(document: Document) -> dict[str, str]:
+    return {"comment": document["comment"]} if document.get("comment") else {}
+
+
+def _found_group(call: Call, prefix: str = "") -> Document:
+    group = call.world.get("group", call["groupid"])
+    if group is None:
+        raise failure(f"{prefix}group '{call['groupid']}' does not exist")
+    return group
+
+
+def get_group(call: Call) -> dict[str, Any]:
+    """GET /access/groups/{groupid}."""
+    group = _found_group(call)
+    return {"members": _members(call.world, call["groupid"])} | _comment(group)
+
+
+def create_group(call: Call) -> None:
+    """POST /access/groups."""
+    if call.world.get("group", call["groupid"]) is not None:
+        raise failure(f"create group failed: group '{call['groupid']}' already exists")
+    call.world.put("group", call["groupid"], {"comment": call.get("comment", "")})
+
+
+def update_group(call: Call) -> None:
+    """PUT /access/groups/{groupid}."""
+    group = _found_group(call, "update group failed: ")
+    call.world.put("group", call["groupid"], group | {"comment": call.get("comment", group["comment"])})
+
+
+def delete_group(call: Call) -> None:
+    """DELETE /access/groups/{groupid}."""
+    _found_group(call, "delete group failed: ")
+    for userid in _members(call.world, call["groupid"]):
+        user = call.world.get("user", userid) or {}
+        call.world.put("user", userid, user | {"groups": [name for name in user["groups"] if name != call["groupid"]]})
+    forget_acls(call.world, ugid=call["groupid"])
+    call.world.delete("group", call["groupid"])
+
+
+# ------------------------------------------------------------------- realms
+
+
+def realms(world: World) -> dict[str, Document]:
+    """Return the realms; every Proxmox has at least these two."""
+    return {
+        "pam": {"type": "pam", "comment": "Linux PAM standard authentication"},
+        "pve": {"type": "pve", "comment": "Proxmox VE authentication server"},
+    } | world.all("realm")
+
+
+def list_realms(call: Call) -> list[dict[str, Any]]:
+    """GET /access/domains."""
+    return [{"realm": name} | realm for name, realm in realms(call.world).items()]
+
+
+_USER = """userid:userid<..64> comment?:str<..2048> email?:email-opt<..254> enable?:bool expire?:int[0..]
+firstname?:str<..1024> groups?:groupid-list keys?:totp-keys lastname?:str<..1024>"""
+_GROUPS = perm("/access/groups", "Group.Allocate")
+_GROUP = "groupid:groupid comment?:str"
+_AUDIT_USER = over_user("User.Modify", "Sys.Audit")
+ROUTES = (
+    Route("GET", "/access/users", list_users, everyone, "enabled?:bool full?:bool"),
+    Route(
+        "POST", "/access/users", create_user, both(of_realm, over_user("User.Modify")), _USER + " password?:str<8..64>"
+    ),
+    Route("GET", "/access/users/{userid}", get_user, _AUDIT_USER, "userid:userid<..64>"),
+    Route("PUT", "/access/users/{userid}", update_user, over_user("User.Modify"), _USER + " append?:bool!groups"),
+    Route(
+        "DELETE", "/access/users/{userid}", delete_user, both(of_realm, over_user("User.Modify")), "userid:userid<..64>"
+    ),
+    Route("GET", "/access/groups", list_groups, everyone),
+    Route("POST", "/access/groups", create_group, _GROUPS, _GROUP),
+    Route(
+        "GET",
+        "/access/groups/{groupid}",
+        get_group,
+        either(_GROUPS, perm("/access/groups", "Sys.Audit")),
+        "groupid:groupid",
+    ),
+    Route("PUT", "/access/groups/{groupid}", update_group, _GROUPS, _GROUP),
+    Route("DELETE", "/access/groups/{groupid}", delete_group, _GROUPS, "groupid:groupid"),
+    Route("GET", "/access/domains", list_realms, everyone),
+)

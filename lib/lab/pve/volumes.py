@@ -1,0 +1,274 @@
+"""Own the volumes of storages (API: …/storage/{storage}/content, download-url, upload): list, fetch, remove."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from lib.lab.files import Files
+from lib.lab.pve import nodes, storage_state
+from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.call import Call, Route, both, everyone, perm
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import owner, store
+from lib.lab.world import Document, World
+
+DOWNLOAD_RATE = 50 << 20  # bytes a second
+_LISTED = ("vztmpl", "iso", "backup", "snippets", "import")
+
+
+# --------------------------------------------------------------------- list
+
+
+def list_content(call: Call) -> list[dict[str, Any]]:
+    """GET …/content: what the storage holds, as far as the caller may see it."""
+    name = call["storage"]
+    section = storage_state.need_on(call.world, name, call.node)
+    storage_state.need_active(call.world, name, section, call.node)
+    allowed = storage_state.contents(section)
+    wanted = [kind for kind in allowed if kind == call.get("content", kind)]
+    found: list[dict[str, Any]] = []
+    if "images" in wanted:
+        found += [entry for entry in store(call.world, name, call.node).images() if _may_see(call, name, entry)]
+    if section["type"] == "dir":
+        for kind in [kind for kind in wanted if kind in _LISTED]:
+            found += _files(call, name, section, kind)
+    if "vmid" in call.params:  # a filter on what is a guest's; the rest stays
+        found = [entry for entry in found if entry.get("vmid", call["vmid"]) == call["vmid"]]
+    return found
+
+
+def _may_see(call: Call, storage: str, entry: dict[str, Any]) -> bool:
+    if call.may(f"/storage/{storage}", "Datastore.Allocate"):
+        return True
+    return call.may(f"/vms/{entry['vmid']}", "VM.Config.Disk", "VM.Audit", any_of=True)
+
+
+def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str, Any]]:
+    folder = storage_state.folder(section, kind)
+    if not call.files.is_dir(folder):
+        return []
+    found = []
+    for file in call.files.listdir(folder):
+        stat = call.files.stat(f"{folder}/{file}")
+        if stat["type"] != "file" or not _fits(kind, file):
+            continue
+        entry = {"content": kind, "ctime": int(stat["mtime"]), "size": stat["size"], "volid": f"{name}:{kind}/{file}"}
+        found.append(entry | {"format": _format(kind, file)} | _of_backup(kind, file))
+    return found
+
+
+def _of_backup(kind: str, file: str) -> dict[str, Any]:
+    if kind != "backup":
+        return {}
+    return {"subtype": "qemu", "vmid": int(file.split("-")[2])}
+
+
+def _fits(kind: str, file: str) -> bool:
+    return kind not in storage_state.EXTENSIONS or file.endswith(storage_state.EXTENSIONS[kind])
+
+
+def _format(kind: str, file: str) -> str:
+    if kind == "iso":
+        return "iso"
+    if kind == "snippets":
+        return "snippet"
+    if kind == "import":
+        return file.rpartition(".")[2]
+    return ".".join(file.rsplit(".", 2)[-2:]).removeprefix("tar.").replace("gz", "tgz" if kind == "vztmpl" else "gz")
+
+
+# ------------------------------------------------------------ one volume
+
+
+def _volid(call: Call) -> str:
+    volume = str(call["volume"])
+    return volume if ":" in volume else f"{call['storage']}:{volume}"
+
+
+def _need_volume(call: Call, volid: str, *privileges: str) -> None:
+    storage, vmid = volid.partition(":")[0], owner(volid)
+    if call.may(f"/storage/{storage}", "Datastore.Allocate"):
+        return
+    if vmid is not None and call.may(f"/vms/{vmid}", *privileges):
+        call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+        return
+    if vmid is None and call.may(f"/storage/{storage}", "Datastore.AllocateTemplate"):
+        return
+    raise denied(f"/storage/{storage}", "Datastore.Allocate")
+
+
+def get_volume(call: Call) -> dict[str, Any]:
+    """GET …/content/{volume}."""
+    volid = _volid(call)
+    storage = volid.partition(":")[0]
+    call.need(f"/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+    section = storage_state.need_on(call.world, storage, call.node)
+    for entry in list_content(_about(call, storage)):
+        if entry["volid"] == volid:
+            path = storage_state.file_of(section, volid.partition(":")[2]) if section["type"] == "dir" else volid
+            shown = {"format": entry["format"], "path": path, "size": entry["size"]}
+            return shown | {"used": entry.get("used", entry["size"])}
+    raise failure(f"volume_size_info on '{volid}' failed - no such volume")
+
+
+def _about(call: Call, storage: str) -> Call:
+    return Call(call.world, call.now, "root@pam", call.node, call.rights, {"storage": storage})
+
+
+def delete_volume(call: Call) -> str:
+    """DELETE …/content/{volume}."""
+    volid = _volid(call)
+    storage = volid.partition(":")[0]
+    section = storage_state.need_on(call.world, storage, call.node)
+    _need_volume(call, volid, "VM.Config.Disk")
+    if section["type"] == "dir" and ".." in volid.split("/"):
+        raise invalid(volume=f"unable to parse directory volume name '{volid.partition(':')[2]}'")
+    vmid = owner(volid)
+    guest = call.world.get("guest", str(vmid)) if vmid else None
+    used = [key for key, value in (guest or {}).get("config", {}).items() if str(value).split(",")[0] == volid]
+    if used:
+        raise failure(f"cannot remove volume '{volid}' - in use by VM {vmid} as '{used[0]}'")
+    return call.start("imgdel", storage, 2.0, volid=volid)
+
+
+def _end_delete(world: World, task: Document) -> None:
+    volid = task["args"]["volid"]
+    storage, _, volume = volid.partition(":")
+    section = world.get("storage", storage) or {}
+    held = store(world, storage, task["node"])
+    if section["type"] == "rbd" or owner(volid) is not None:
+        if held.children(volid):
+            raise TaskFailed(f"base volume '{volume}' is still in use (use by '{held.children(volid)[0]}')")
+        if section["type"] == "rbd" and not held.exists(volid):
+            raise TaskFailed(f"rbd error: error opening image {volume}: (2) No such file or directory")
+        held.free(volid)
+    else:
+        files, path = Files(world, task["node"]), storage_state.file_of(section, volume)
+        if files.exists(path):
+            files.remove(path)
+        else:
+            task["log"].append(f"disk image '{path}' does not exist")
+    task["log"].append(f"Removed volume '{volid}'")
+
+
+# ----------------------------------------------------------------- fetching
+
+
+def _target(call: Call) -> tuple[Document, str]:
+    """Return section and path of the file that is to come. Raises Refusal."""
+    content = call["content"]
+    section = storage_state.need_on(call.world, call["storage"], call.node)
+    name = posixpath.basename(call["filename"].replace(" ", "_"))
+    if content not in storage_state.contents(section):
+        raise failure(f"storage '{call['storage']}' is not configured for content-type '{content}'")
+    if not _fits(content, name) or not name.strip("."):
+        raise invalid(filename="invalid filename or wrong extension")
+    storage_state.need_active(call.world, call["storage"], section, call.node)
+    return section, f"{storage_state.folder(section, content)}/{name}"
+
+
+def download(call: Call) -> str:
+    """POST …/download-url."""
+    _, path = _target(call)
+    url = call["url"]
+    internet = (call.world.get("meta", "lab") or {}).get("internet", {})
+    seconds = internet.get(url, {}).get("size", 0) / DOWNLOAD_RATE
+    wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
+    log = [f"downloading {url} to {path}"]
+    return call.start("download", posixpath.basename(path), seconds, url=url, path=path, log=log, **wanted)
+
+
+def _end_download(world: World, task: Document) -> None:
+    args, log = task["args"], task["log"]
+    files, path, url = Files(world, task["node"]), args["path"], args["url"]
+    if files.exists(path):
+        _compare_existing(files, path, args, log)
+        return
+    found = (world.get("meta", "lab") or {}).get("internet", {}).get(url)
+    if found is None:
+        log.append("ERROR 404: Not Found.")
+        raise TaskFailed("download failed: 404 Not Found")
+    temporary = f"{path}.tmp_dwnl.{task['pid']}"
+    log += [f"Length: {found['size']} [application/octet-stream]", f"Saving to: '{temporary}'"]
+    if args.get("checksum") and args["checksum"] != _digest(found, args["checksum-algorithm"]):
+        log.append("calculating checksum...")
+        raise TaskFailed(_mismatch(_digest(found, args["checksum-algorithm"]), args["checksum"]))
+    try:
+        files.mkdir(posixpath.dirname(path), parents=True)
+        if found.get("text") is not None:
+            files.write(path, found["text"].encode())
+        else:
+            files.put_synthetic(path, found["size"], found["sha256"], found.get("facts"))
+    except OSError as error:
+        raise TaskFailed(f"download failed: {temporary}: {error.strerror}") from None
+    log.append(f"download of '{url}' to '{path}' finished")
+
+
+def _compare_existing(files: Files, path: str, args: Document, log: list[str]) -> None:
+    if not args.get("checksum"):
+        raise TaskFailed(f"refusing to override existing file '{path}'")
+    got = _digest(files.stat(path), args["checksum-algorithm"])
+    if got != args["checksum"]:
+        log.append("calculating checksum of existing file...")
+        raise TaskFailed(_mismatch(got, args["checksum"]))
+    log.append("calculating checksum of existing file...OK, got correct file already, no need to download")
+
+
+def _digest(file: Document, algorithm: str) -> str:
+    """Return the checksum; of big files the lab knows SHA-256 alone, and no other can be right."""
+    return str(file["sha256"]) if algorithm == "sha256" else f"(the lab keeps no {algorithm})"
+
+
+def _mismatch(got: str, wanted: str) -> str:
+    return f"checksum mismatch: got '{got}' != expect '{wanted}', aborting"
+
+
+def upload(call: Call) -> str:
+    """POST …/upload: the HTTP part has put the file on the node under `tmpfilename`."""
+    temporary = call.get("tmpfilename", "")
+    _, path = _target(call)
+    if not temporary or not call.files.exists(temporary):
+        raise invalid(tmpfilename="no such temporary file")
+    wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
+    log = [f"starting file import from: {temporary}", f"target node: {call.node}", f"target file: {path}"]
+    return call.start("imgcopy", "", 2.0, path=path, temporary=temporary, log=log, **wanted)
+
+
+def _end_upload(world: World, task: Document) -> None:
+    args, files = task["args"], Files(world, task["node"])
+    got = _digest(files.stat(args["temporary"]), args.get("checksum-algorithm", "sha256"))
+    if args.get("checksum") and got != args["checksum"]:
+        raise TaskFailed(_mismatch(got, args["checksum"]))
+    files.mkdir(posixpath.dirname(args["path"]), parents=True)
+    files.copy(args["temporary"], args["path"])
+    files.remove(args["temporary"])
+    task["log"].append(f"finished file import successfully: {args['path']}")
+
+
+_STORAGE = "node:node storage:storage-id"
+_SUMS = """checksum?:str!checksum-algorithm checksum-algorithm?:(md5|sha1|sha224|sha256|sha384|sha512)!checksum"""
+_FETCH = f"{_STORAGE} content:storage-content(iso|vztmpl|import) filename:str<..255> {_SUMS}"
+_SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+_TEMPLATE = perm("/storage/{storage}", "Datastore.AllocateTemplate")
+_CONTENT = "/nodes/{node}/storage/{storage}/content"
+ROUTES = (
+    Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid"),
+    Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id"),
+    Route(
+        "DELETE",
+        _CONTENT + "/{volume}",
+        delete_volume,
+        everyone,
+        "node:node volume:str delay?:int[1..30] storage?:storage-id",
+    ),
+    Route(
+        "POST",
+        "/nodes/{node}/storage/{storage}/download-url",
+        download,
+        both(_TEMPLATE, nodes.MAY_DOWNLOAD),
+        f"{_FETCH} url:url compression?:str verify-certificates?:bool",
+    ),
+    Route("POST", "/nodes/{node}/storage/{storage}/upload", upload, _TEMPLATE, f"{_FETCH} tmpfilename?:str"),
+)
+WORKS = {"imgdel": _end_delete, "download": _end_download, "imgcopy": _end_upload}
