@@ -22,7 +22,7 @@ _OWNERS = {"storage": "Datastore.Allocate", "vms": "VM.Allocate", "pool": "Pool.
 
 def acl_key(path: str, kind: str, ugid: str, role: str) -> str:
     """Return the world's key of one ACL."""
-    return "|".join((path, kind, ugid, role))
+    return f"{path}|{kind}|{ugid}|{role}"
 
 
 def forget_acls(world: World, *, ugid: str = "", path: str = "", role: str = "") -> None:
@@ -153,8 +153,8 @@ def _subjects(call: Call) -> list[tuple[str, str]]:
         found.append(("user", user))
     for token in split_list(call.get("tokens", "")):
         if not deleting and call.world.get("token", token) is None:
-            user, id = split_token(token)
-            raise failure(f"ACL update failed: no such token '{id}' for user '{user}'")
+            user, name = split_token(token)
+            raise failure(f"ACL update failed: no such token '{name}' for user '{user}'")
         found.append(("token", token))
     return found
 

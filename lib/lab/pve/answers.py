@@ -19,7 +19,7 @@ class Answer:
     upid: str | None = None
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is an answer, and reads as one where it is raised
     """A request is not carried out; becomes the answer's status, reason phrase and message.
 
     Attributes:

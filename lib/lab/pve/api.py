@@ -123,7 +123,8 @@ class Api:
             return here
         if self.world.get("node", wanted) is None:
             raise failure(
-                f"hostname lookup '{wanted}' failed - failed to get address info for: {wanted}: Name or service not known"
+                f"hostname lookup '{wanted}' failed - failed to get address info for: {wanted}:"
+                " Name or service not known"
             )
         if wanted != here and not cluster.is_up(self.world, wanted):
             raise Refusal(595, "No route to host")

@@ -36,9 +36,9 @@ def vzdump(call: Call) -> str:
             f"could not get storage information for '{storage}': can't use storage '{storage}' for backups - wrong"
             " content type"
         )
-    id = vmids[0] if len(vmids) == 1 else ""
+    subject = vmids[0] if len(vmids) == 1 else ""
     args = {"vmids": vmids, "storage": storage, "suffix": _SUFFIXES[call.get("compress", "0")]}
-    return call.start("vzdump", id, 40.0 * len(vmids), **args)
+    return call.start("vzdump", subject, 40.0 * len(vmids), **args)
 
 
 def _end_vzdump(world: World, task: Document) -> None:
@@ -71,8 +71,9 @@ ROUTES = (
         everyone,
         "node?:node all?:bool bwlimit?:int[0..] compress?:(0|1|gzip|lzo|zstd) dumpdir?:str exclude?:vmid-list"
         " exclude-path?:str fleecing?:str ionice?:int[0..8] job-id?:job-id<..50> lockwait?:int[0..]"
-        " mailnotification?:(always|failure) mailto?:str mode?:(snapshot|suspend|stop) notes-template?:str<..1024>!storage"
-        " notification-mode?:(auto|legacy-sendmail|notification-system) pbs-change-detection-mode?:(legacy|data|metadata)"
+        " mailnotification?:(always|failure) mailto?:str mode?:(snapshot|suspend|stop)"
+        " notes-template?:str<..1024>!storage notification-mode?:(auto|legacy-sendmail|notification-system)"
+        " pbs-change-detection-mode?:(legacy|data|metadata)"
         " performance?:str pigz?:int pool?:str protected?:bool!storage prune-backups?:str quiet?:bool remove?:bool"
         " script?:str stdexcludes?:bool stdout?:bool stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str"
         " vmid?:vmid-list zstd?:int",

@@ -103,8 +103,8 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
     if disc or args["full"]:
         target = args["storage"] or home
         task["log"].append(f"create full clone of drive {option} ({volid})")
-        format = "" if disc else args["format"]
-        drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, format)
+        wanted = "" if disc else args["format"]
+        drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, wanted)
         task["log"].append(f"allocated target volume '{drive['file']}'")
     else:
         task["log"].append(f"create linked clone of drive {option} ({volid})")

@@ -15,10 +15,8 @@ from lib.lab.pve.volume_stores import store
 from lib.lab.world import Document, World
 
 # What a running guest takes on at once; the rest waits for its next start.
-_LIVE = frozenset(
-    "agent autostart boot description hotplug lock name onboot protection startup tags ciuser cipassword sshkeys"
-    " ciupgrade nameserver searchdomain".split()
-)
+_LIVE = """agent autostart boot description hotplug lock name onboot protection startup tags ciuser cipassword sshkeys
+ciupgrade nameserver searchdomain"""
 
 
 def need_unlocked(guest: Document) -> None:
@@ -157,7 +155,7 @@ def _with_address(config: Document, option: str, value: Any) -> Any:
 
 
 def _set(guest: Document, option: str, value: Any) -> None:
-    if guest["status"] == "running" and option not in _LIVE:
+    if guest["status"] == "running" and option not in _LIVE.split():
         if guest["config"].get(option) == value:
             guest["pending"].pop(option, None)
         else:

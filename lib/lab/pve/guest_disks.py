@@ -132,10 +132,10 @@ def _imported(world: World, node: str, vmid: int, target: str, drive: dict[str, 
     source = drive.pop("import-from")
     size, used, facts = _source(world, node, source)
     held = store(world, target, node)
-    format = str(drive.pop("format", facts.get("format", "raw")))
+    wanted = str(drive.pop("format", facts.get("format", "raw")))
     log.append(f"create full clone of drive ({source})")
     drive["file"] = held.allocate(
-        vmid, size, format=format if format in held.formats else "raw", used=used, facts=facts
+        vmid, size, format=wanted if wanted in held.formats else "raw", used=used, facts=facts
     )
     log.append(f"allocated target volume '{drive['file']}'")
     drive["size"] = format_size(size)

@@ -67,7 +67,7 @@ def is_drive(option: str) -> bool:
 
 
 def drive_kind(option: str) -> str:
-    """Return the name of the drive's property string: ide, scsi, efidisk …"""
+    """Return the name of the drive's property string: for example ide, scsi or efidisk."""
     return re.sub(r"\d+$", "", option)
 
 
@@ -136,7 +136,7 @@ def network(text: str, fresh: bool = False) -> str:
 
 def default_boot(config: dict[str, Any]) -> str:
     """Return the boot order of a guest that came without one: first disk, first CD drive, first network."""
-    drives = {name: str(config[name]) for name in DRIVES if name in config and drive_kind(name) not in ("efidisk",)}
+    drives = {name: str(config[name]) for name in DRIVES if name in config and name != "efidisk0"}
     disks = [name for name, value in drives.items() if "media=cdrom" not in value and drive_kind(name) != "tpmstate"]
     discs = [name for name, value in drives.items() if "media=cdrom" in value and "cloudinit" not in value]
     nets = sorted(name for name in config if re.fullmatch(r"net\d+", name))

@@ -1,4 +1,4 @@
-"""Own the life of a guest (API: /nodes/{node}/qemu): list, create, template, resize, destroy. Its options: guest_config.py."""
+"""Own the life of a guest (API: /nodes/{node}/qemu): list, create, template, resize, destroy. Not its options."""
 
 from __future__ import annotations
 
@@ -182,8 +182,9 @@ def _end_destroy(world: World, task: Document) -> None:
 GUEST = "node:node vmid:vmid"
 _DISKS = "|".join(DRIVES)
 _QEMU = "/nodes/{node}/qemu"
-_CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive ha-managed?:bool
-import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id unique?:bool!archive"""
+_CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive
+ha-managed?:bool import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id
+unique?:bool!archive"""
 _GUEST_PATH = _QEMU + "/{vmid}"
 _ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
 ROUTES = (

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from lib.lab.faults import Faults
 from lib.lab.files import Files
@@ -152,9 +152,9 @@ async def _upload(request: web.Request, api: Api, node: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     files = Files(api.world, node)
     async for part in await request.multipart():
-        name = getattr(part, "name", None)
-        if not name or not hasattr(part, "read"):
+        if not isinstance(part, BodyPartReader) or not part.name:
             continue
+        name = part.name
         data = bytes(await part.read(decode=False))
         if name != "filename" or part.filename is None:
             found[name] = data.decode()

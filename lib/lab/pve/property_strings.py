@@ -61,7 +61,7 @@ PROPERTY_STRINGS = {
     "net": PropertyString(
         f"*model:({NET_MODELS}) bridge?:bridge-id firewall?:bool host-tunnel?:bool link_down?:bool macaddr?:mac-addr"
         " mtu?:int[1..65520] queues?:int[0..64] rate?:num[0..] tag?:int[1..4094] trunks?:vlan-trunks",
-        {model: ("model", "macaddr") for model in NET_MODELS.split("|")},
+        dict.fromkeys(NET_MODELS.split("|"), ("model", "macaddr")),
     ),
     "agent": PropertyString(
         "*enabled:bool freeze-fs?:bool fstrim_cloned_disks?:bool type?:(virtio|isa)",

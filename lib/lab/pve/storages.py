@@ -92,15 +92,21 @@ def create_storage(call: Call) -> dict[str, Any]:
     return {"storage": name, "type": kind}
 
 
+def _flag(section: Document, name: str) -> bool:
+    """Read a switch that took over from `mkdir`."""
+    value = section[name] if name in section else section.get("mkdir", 1)
+    return bool(int(value or 0))
+
+
 def prepare_folders(world: World, node: str, section: Document) -> None:
     """Make the folders of a directory storage on a node, as its activation does."""
     files = Files(world, node)
     mountpoint = str(section.get("is_mountpoint", "no")).lower()
     if mountpoint not in ("no", "0") and not files.is_mounted(section["path"]):
         return
-    if int(section.get("create-base-path", section.get("mkdir", 1))):
+    if _flag(section, "create-base-path"):
         files.mkdir(section["path"], parents=True)
-    if files.is_dir(section["path"]) and int(section.get("create-subdirs", section.get("mkdir", 1))):
+    if files.is_dir(section["path"]) and _flag(section, "create-subdirs"):
         for content in storage_state.contents(section):
             if content in storage_state.FOLDERS:
                 files.mkdir(storage_state.folder(section, content), parents=True)

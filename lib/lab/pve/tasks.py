@@ -18,7 +18,7 @@ from lib.lab.world import Document, World
 Work = Callable[[World, Document], None]
 
 
-class TaskFailed(Exception):
+class TaskFailed(Exception):  # noqa: N818 - the outcome of a task, not a fault of the lab
     """The task ends with this text as its exit status."""
 
 
@@ -36,12 +36,9 @@ def start(
 ) -> str:
     """Start a task and return its UPID.
 
-    Args:
-        kind: the task's type; its effect is looked up by it.
-        seconds: how long it would take in reality; scaled by the lab's `task_scale`.
-        args: what the effect needs to know.
-        provisional: a guest that exists only if the task ends well.
-        log: what the log shows from the start.
+    The effect is looked up by `kind`, the task's type, and finds what it needs to know in
+    `args`. `seconds` is how long it would take in reality; the lab's `task_scale` scales it.
+    `provisional` is a guest that exists only if the task ends well; `log` shows from the start.
     """
     counters = world.get("meta", "counters") or {"pid": 1000}
     counters["pid"] += 1

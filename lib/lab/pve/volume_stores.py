@@ -69,10 +69,10 @@ class DirectoryStore:
         self, vmid: int, size: int, kind: str = "disk", format: str = "", used: int = 0, facts: Any = None
     ) -> str:
         """Make a new disk and return its volume id."""
-        format = format or ("qcow2" if kind == "cloudinit" else "raw")
+        suffix = format or ("qcow2" if kind == "cloudinit" else "raw")
         stem = f"vm-{vmid}-cloudinit" if kind == "cloudinit" else f"vm-{vmid}-disk-{self._free_number(vmid)}"
-        volid = f"{self._name}:{vmid}/{stem}.{format}"
-        self._write(volid, size, format, used, dict(facts or {}))
+        volid = f"{self._name}:{vmid}/{stem}.{suffix}"
+        self._write(volid, size, suffix, used, dict(facts or {}))
         return volid
 
     def _write(self, volid: str, size: int, format: str, used: int, facts: Document) -> None:
@@ -134,8 +134,7 @@ class DirectoryStore:
         found = []
         top = storage_state.folder(self._section, "images")
         for vmid in self._files.listdir(top) if self._files.is_dir(top) else []:
-            for name in self._names(vmid):
-                found.append(self._entry(vmid, name))
+            found += [self._entry(vmid, name) for name in self._names(vmid)]
         return found
 
     def _entry(self, vmid: str, name: str) -> dict[str, Any]:
