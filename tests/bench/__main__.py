@@ -65,7 +65,9 @@ class Bench:
         result = invoke(self.home, self.environment, *words, timeout=600)
         taken = time.perf_counter() - began
         if result.returncode != 0:
-            sys.exit(f"invoke {' '.join(words)} ended with {result.returncode}\n{result.stdout}{result.stderr}")
+            log = (self.home / ".lab" / "lab.log").read_text()[-2000:]
+            told = f"{result.stdout}{result.stderr}\nlab.log ends:\n{log}"
+            sys.exit(f"invoke {' '.join(words)} ended with {result.returncode}\n{told}")
         return taken
 
     def imports(self) -> float:
