@@ -254,6 +254,8 @@ def main() -> int:
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     ready = os.fdopen(options.ready_fd, "w") if options.ready_fd >= 0 else None
+    if ready is not None and os.fork():
+        os._exit(0)  # whoever started it does not have to wait for its end
     folder: Path = options.root / ".lab"
     folder.mkdir(mode=0o700, exist_ok=True)
     lock = _lock(folder)

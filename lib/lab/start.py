@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import http.client
 import json
@@ -77,13 +78,13 @@ def start(root: Path, **options: str | int | float | None) -> dict[str, Any]:
         )
         os.close(writer)
         told = pipe.readline().strip()
+        process.wait(START_SECONDS)  # it has left the lab behind, or failed
     if told == "ready":
         (folder / "options.json").write_text(json.dumps(kept))
     found = running(root)
     if found is None and told == "running":  # somebody else is starting it this moment
         found = _wait_for_other(root)
     if found is None:
-        process.wait(START_SECONDS)
         last = (folder / "lab.log").read_bytes()[began:].decode(errors="replace").strip().splitlines()
         problem = "did not start\n    " + "\n    ".join(last[-6:] or ["it ended at once"])
         raise StepError("lab", problem, f"see {folder / 'lab.log'}; `invoke lab.reset` makes a new one")
@@ -176,12 +177,14 @@ def ask(root: Path, method: str, path: str, body: dict[str, Any] | None = None) 
     try:
         control = json.loads((root / ".lab" / "control.json").read_text())
         connection = http.client.HTTPConnection(urlsplit(control["url"]).netloc, timeout=10)
-        headers = {"Authorization": f"Bearer {control['secret']}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body or {}), headers)
-        answer = connection.getresponse()
-        told: dict[str, Any] = json.loads(answer.read() or b"{}")
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {control['secret']}", "Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(body or {}), headers)
+            answer = connection.getresponse()
+            text = answer.read()
     except (OSError, ValueError, http.client.HTTPException):
         raise UnreachableError("lab", "does not run", "invoke lab.start") from None
+    told: dict[str, Any] = json.loads(text) if answer.status in (200, 400) else {}
     if answer.status == 400:
         raise UsageError("lab", str(told.get("problem")))
     if answer.status != 200:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lib.config.model import Host as ConfiguredHost
@@ -38,8 +39,6 @@ def plain(text: str) -> str:
 
 def recorded_host(folder: Path) -> Host:
     """Return a host in the shape of the recording: named pve, no Ceph, no bridge, what the host had before."""
-    import msgspec
-
     alone = (ConfiguredHost(name="pve", address="127.0.0.1"),)
     cluster = msgspec.structs.replace(CLUSTER, proxmox=msgspec.structs.replace(CLUSTER.proxmox, hosts=alone))
     world = World()
@@ -67,9 +66,13 @@ def test_every_recorded_command_answers_as_recorded(tmp_path: Path) -> None:
     for entry in commands():
         output = run(host, shlex.split(entry["command"]), b"")
         out = output.stdout if isinstance(output.stdout, str) else output.stdout.decode()
-        got, want = [(output.exit, plain(out), plain(output.stderr))], (entry["exit"], plain(entry["stdout"]), plain(entry["stderr"]))
+        got, want = (
+            [(output.exit, plain(out), plain(output.stderr))],
+            (entry["exit"], plain(entry["stdout"]), plain(entry["stderr"])),
+        )
         if entry["command"] == "qm":  # the recording is cut; the table of subcommands is ours
             got, want = [(output.exit, out, output.stderr[:20])], (entry["exit"], "", entry["stderr"][:20])
         if got != [want]:
             differences.append(f"{entry['command']}\n  got  {got[0]}\n  want {want}")
+    host.world.close()
     assert not differences, "\n".join(differences)

@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def simulated(tmp_path: Path) -> Simulated:
-    return Simulated(tmp_path)
+def simulated(tmp_path: Path) -> Iterator[Simulated]:
+    lab = Simulated(tmp_path)
+    yield lab
+    lab.world.close()
 
 
 @pytest.fixture(scope="module")

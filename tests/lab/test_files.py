@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,7 +14,7 @@ IMAGE = "rbd/rbd-iso"
 
 
 @pytest.fixture
-def world() -> World:
+def world() -> Iterator[World]:
     world = World()
     for node in ("a", "b"):
         world.put("host", node, {"mounts": {}, "mapped": {}})
@@ -21,7 +22,8 @@ def world() -> World:
         Files(world, node).mkdir("/mnt/x", parents=True)
     world.put("rbd", IMAGE, {"size": 1 << 30})
     make_filesystem(world, f"rbd:{IMAGE}")
-    return world
+    yield world
+    world.close()
 
 
 def mount(world: World, node: str) -> None:

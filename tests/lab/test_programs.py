@@ -72,7 +72,12 @@ def test_core_programs_answer_like_the_real_ones(simulated: Simulated, tmp_path:
         (real / name).chmod(0o644)
         files.write(str(real / name), content)
     done = subprocess.run(
-        ["sh", "-c", line], cwd=real, capture_output=True, text=True, timeout=10, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+        ["sh", "-c", line],
+        cwd=real,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
     )
     ours = simulated.run(line)
     out = ours.stdout if isinstance(ours.stdout, str) else ours.stdout.decode()

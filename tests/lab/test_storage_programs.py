@@ -15,7 +15,9 @@ from tests.lab.simulated import Simulated
 DEVICE = "/dev/rbd/rbd/x"
 MAP = "[Service]\nType=oneshot\nExecStart=/usr/bin/rbd map rbd/x\nExecStop=/usr/bin/rbd unmap rbd/x\n"
 INSTALL = "[Install]\nWantedBy=multi-user.target\n"
-MOUNT = "[Unit]\nRequires=map.service\n[Mount]\nWhat=/dev/rbd/rbd/x\nWhere=/mnt/x-y\nType=ext4\nOptions=noatime,_netdev\n"
+MOUNT = (
+    "[Unit]\nRequires=map.service\n[Mount]\nWhat=/dev/rbd/rbd/x\nWhere=/mnt/x-y\nType=ext4\nOptions=noatime,_netdev\n"
+)
 
 
 def created(lab: Simulated) -> None:
