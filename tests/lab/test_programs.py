@@ -60,8 +60,8 @@ def fetched(lab: Simulated) -> None:
 )
 def test_core_programs_answer_like_the_real_ones(simulated: Simulated, tmp_path: Path, line: str) -> None:
     """Run the same line in a real folder and in the same folder of a simulated host."""
-    if shutil.which(line.split()[0]) is None:
-        pytest.skip(f"no real {line.split()[0]} here")
+    if shutil.which(line.split(maxsplit=1)[0]) is None:
+        pytest.skip(f"no real {line.split(maxsplit=1)[0]} here")
     real = tmp_path / "files"
     files = simulated.hosts["node1"].files
     simulated.hosts["node1"].cwd = str(real)

@@ -96,7 +96,7 @@ def test_a_unit_is_known_only_after_it_was_written(simulated: Simulated) -> None
 
 
 def _real(*argv: str) -> str:
-    path = f"/usr/sbin:/usr/bin:/sbin:/bin"
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
     program = shutil.which(argv[0], path=path)
     if program is None:
         pytest.skip(f"no real {argv[0]} here")

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.lab.files import Files
 from lib.lab.pve import storage_state
-from lib.lab.pve.answers import failure
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.world import Document, World
@@ -143,6 +143,8 @@ def delete_storage(call: Call) -> None:
 
 def node_storages(call: Call) -> list[dict[str, Any]]:
     """GET /nodes/{node}/storage."""
+    if call.get("storage") and call.world.get("storage", call["storage"]) is None:
+        raise invalid(storage="No such storage.")
     found = []
     wanted = split_list(call.get("content", ""))
     for name, section in call.world.all("storage").items():
@@ -177,9 +179,9 @@ encryption-key?:str fingerprint?:str format?:(raw|qcow2|subvol|vmdk) fs-name?:co
 keyring?:str krbd?:bool lio_tpg?:str master-pubkey?:str max-protected-backups?:int[-1..] mkdir?:bool monhost?:str
 mountpoint?:storage-path namespace?:str nocow?:bool nodes?:node-list nowritecache?:bool options?:str
 password?:str<..256> pool?:str port?:int[1..65535] preallocation?:(off|metadata|falloc|full) prune-backups?:str
-saferemove?:bool saferemove-stepsize?:int(1|2|4|8|16|32) saferemove_throughput?:str server?:str shared?:bool
-skip-cert-verification?:bool smbversion?:(default|2.0|2.1|3|3.0|3.11) snapshot-as-volume-chain?:bool sparse?:bool
-subdir?:storage-path tagged_only?:bool username?:str zfs-base-path?:storage-path"""
+saferemove?:bool saferemove-stepsize?:int(1|2|4|8|16|32)@9 saferemove_throughput?:str server?:str shared?:bool
+skip-cert-verification?:bool smbversion?:(default|2.0|2.1|3|3.0|3.11) snapshot-as-volume-chain?:bool@9 sparse?:bool
+subdir?:storage-path tagged_only?:bool username?:str zfs-base-path?:storage-path@9"""
 _FIXED = """authsupported?:str base?:volume-id datastore?:str export?:storage-path iscsiprovider?:str
 path?:storage-path portal?:str share?:str target?:str thinpool?:str vgname?:str"""
 _ALLOCATE = perm("/storage", "Datastore.Allocate")

@@ -7,6 +7,7 @@ beside the handlers that start them (`WORKS` of each area).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,7 +58,11 @@ def start(
 
 def running(world: World) -> list[Document]:
     """Return the tasks that have not ended, the earliest due first."""
-    found = [task for task in world.all("task").values() if task["status"] == "running"]
+    found = []
+    for upid in world.keys("task"):
+        task = world.peek("task", upid)
+        if task is not None and task["status"] == "running":
+            found.append(copy.deepcopy(task))
     return sorted(found, key=lambda task: float(task["due"]))
 
 
@@ -74,8 +79,8 @@ def settle(world: World, now: float, works: Mapping[str, Work], faults: Faults) 
 
 def _end(world: World, now: float, task: Document, works: Mapping[str, Work], faults: Faults) -> None:
     try:
+        _strike(task, faults)  # before the transaction: a fault that struck is used up, though the effect is taken back
         with world.transaction():
-            _strike(task, faults)
             work = works.get(task["type"])
             if work is not None:
                 work(world, task)
