@@ -6,11 +6,10 @@ The lab itself is in lib/lab/; it is imported when a task runs, not before.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Context, Exit, task
+from invoke import Argument, Context, Exit, Task, task
 
 from lib.errors import GroundworkError, UsageError
 
@@ -125,18 +124,43 @@ def _json(document: Any) -> str:
 
 @task
 def reset(c: Context) -> None:
-    """Make the rehearsal cluster bare again, and forget what rehearsals wrote."""
+    """Stop the rehearsal cluster, make it bare again, and forget what rehearsals wrote."""
     from lib.lab import start as process
 
     def work() -> None:
-        if process.reset(_root()):
-            process.start(_root())
-        print("The lab is bare again.")
+        process.reset(_root())
+        print("The lab is bare again; it starts at the next lab.start or rehearsal.")
 
     _told(work)
 
 
+class _Kind(Argument):  # type: ignore[misc]
+    """A positional word that may be left out beside --clear, which Invoke itself does not know."""
+
+    clear: Argument | None = None
+
+    @property
+    def value(self) -> Any:
+        """The word; an empty one where --clear stands instead."""
+        return "" if self._value is None and self.clear is not None and self.clear.value else self._value
+
+    @value.setter
+    def value(self, given: str) -> None:
+        self.set_value(given)
+
+
+class _FaultTask(Task):  # type: ignore[misc]
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments, the kind being needed only without --clear."""
+        found: list[Argument] = super().get_arguments(ignore_unknown_help)
+        plain = next(argument for argument in found if argument.name == "kind")
+        kind = _Kind(names=plain.names, kind=str, positional=True, help=plain.help)
+        kind.clear = next(argument for argument in found if argument.name == "clear")
+        return [kind if argument is plain else argument for argument in found]
+
+
 @task(
+    klass=_FaultTask,
     positional=["kind"],
     help={
         "kind": "one of " + ", ".join(KINDS),
@@ -185,9 +209,15 @@ def replay(c: Context, file: str) -> None:
     """Send a recording to a private lab in its shape, and compare the answers; exit 1 if any differs."""
     from lib.lab.replay import replay as compare
 
-    agree, differences = _told(lambda: compare(Path(file)))
-    for line in differences:
-        print(line, file=sys.stderr)
-    print(f"{agree} exchanges agree, {len(differences)} differ.")
-    if differences:
+    path = Path(file)
+    if not path.is_file():
+        raise Exit(f"lab.replay: there is no file {file}", 2)
+    results = compare(path)
+    differing = [result for result in results if not result.agrees]
+    for result in differing:
+        print(f"{result.number}: {result.sent}")
+        for line in result.differences:
+            print(f"    {line}")
+    print(f"{len(results) - len(differing)} of {len(results)} exchanges agree.")
+    if differing:
         raise Exit(code=1)
