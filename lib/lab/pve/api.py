@@ -32,7 +32,7 @@ from lib.lab.pve import (
 from lib.lab.pve.answers import Answer, Refusal, failure, not_implemented, success
 from lib.lab.pve.call import Call, Route
 from lib.lab.pve.formats import PATTERNS
-from lib.lab.pve.rights import ROOT, Rights
+from lib.lab.pve.rights import ROOT, Rights, major
 from lib.lab.world import World
 
 AREAS = (access, users, tokens, pools, nodes, cluster, storages, volumes, guests, power, snapshots, backup)
@@ -114,7 +114,7 @@ class Api:
             route.check(call)
         if "node" in in_path:
             call.node = self._reachable(in_path["node"], node)
-        call.params = params.check(route.declaration, merged)
+        call.params = params.check(route.declaration, merged, major(self.world))
         data = route.handler(call)
         return success(data, call.started, call.extra)
 

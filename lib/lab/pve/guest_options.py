@@ -17,11 +17,11 @@ _BUSES = "ide[4]?:{ide} sata[6]?:{sata} scsi[31]?:{scsi} virtio[16]?:{virtio} ef
 _KEYBOARDS = "de|de-ch|da|en-gb|en-us|es|fi|fr|fr-be|fr-ca|fr-ch|hu|is|it|ja|lt|mk|nl|no|pl|pt|pt-br|sv|sl|tr"
 _LOCKS = "backup|clone|create|migrate|rollback|snapshot|snapshot-delete|suspending|suspended"
 
-OPTIONS = f"""acpi?:bool affinity?:str agent?:{{agent}} allow-ksm?:bool amd-sev?:str arch?:(x86_64|aarch64) args?:str
+OPTIONS = f"""acpi?:bool affinity?:str agent?:{{agent}} allow-ksm?:bool@9 amd-sev?:str arch?:(x86_64|aarch64) args?:str
 audio0?:{{audio}} autostart?:bool balloon?:int[0..] bios?:(seabios|ovmf) boot?:boot bootdisk?:bus-drive cdrom?:str
 cicustom?:str cipassword?:str citype?:(configdrive2|nocloud|opennebula) ciupgrade?:bool ciuser?:str cores?:int[1..]
 cpu?:cpu-conf cpulimit?:num[0..128] cpuunits?:int[1..262144] description?:str<..8192> freeze?:bool hookscript?:volume-id
-hostpci[16]?:str hotplug?:str hugepages?:(any|2|1024) intel-tdx?:str ipconfig[32]?:ipconfig ivshmem?:{{ivshmem}}
+hostpci[16]?:str hotplug?:str hugepages?:(any|2|1024) intel-tdx?:str@9 ipconfig[32]?:ipconfig ivshmem?:{{ivshmem}}
 keephugepages?:bool keyboard?:({_KEYBOARDS}) kvm?:bool localtime?:bool lock?:({_LOCKS}) machine?:{{machine}}
 memory?:{{memory}} migrate_downtime?:num[0..] migrate_speed?:int[0..] name?:dns-name nameserver?:address-list
 net[32]?:{{net}} numa?:bool numa[8]?:{{numa}} onboot?:bool

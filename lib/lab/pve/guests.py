@@ -183,7 +183,7 @@ GUEST = "node:node vmid:vmid"
 _DISKS = "|".join(DRIVES)
 _QEMU = "/nodes/{node}/qemu"
 _CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive
-ha-managed?:bool import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id
+ha-managed?:bool@9 import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id
 unique?:bool!archive"""
 _GUEST_PATH = _QEMU + "/{vmid}"
 _ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")

@@ -3,7 +3,8 @@
 A declaration is one string, a parameter a word: `name:type`, `name?:type` where it is
 optional. Types: `str int num bool`, a format (`vmid`, `storage-id`, `node-list` …), a
 pattern (`url`), an enumeration `(a|b)`, a property string `{drive}`; then, as needed,
-`[low..high]`, `<shortest..longest>`, `!other` (the parameter that must come with it).
+`[low..high]`, `<shortest..longest>`, `!other` (the parameter that must come with it),
+`@9` (unknown before that major version).
 `scsi[31]` declares scsi0 to scsi30.
 """
 
@@ -24,7 +25,7 @@ UNKNOWN = "property is not defined in schema and the schema does not allow addit
 _WORD = re.compile(
     r"(?P<default>\*)?(?P<name>[\w.+-]+)(?:\[(?P<count>\d+)\])?(?P<optional>\?)?:(?P<type>[\w-]+|\{[\w-]+\})?"
     r"(?:\((?P<enum>[^)]*)\))?(?:\[(?P<low>-?\d*)\.\.(?P<high>\d*)\])?(?:<(?P<shortest>\d*)\.\.(?P<longest>\d*)>)?"
-    r"(?:!(?P<requires>[\w-]+))?"
+    r"(?:!(?P<requires>[\w-]+))?(?:@(?P<since>\d+))?"
 )
 _NUMERIC_FORMATS = ("vmid",)
 
@@ -43,6 +44,7 @@ class Parameter:
     longest: int | None = None
     requires: str = ""
     is_default: bool = False
+    since: int = 0
 
     @property
     def kind(self) -> str:
@@ -88,17 +90,19 @@ def _parameters(match: re.Match[str]) -> Iterator[Parameter]:
             number("longest"),
             match["requires"] or "",
             bool(match["default"]),
+            number("since") or 0,
         )
 
 
-def check(text: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with their types (flags are 1 or 0).
+def check(text: str, values: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Return the values with their types (flags are 1 or 0), by the rules of a major version.
 
     Raises:
         Refusal: a 400 that names every parameter that is wrong.
     """
     errors: dict[str, str] = {}
-    checked = _check(declared(text), values, "", errors)
+    known = {name: each for name, each in declared(text).items() if each.since <= version}
+    checked = _check(known, values, "", errors)
     if errors:
         raise Refusal(400, UNVERIFIED, errors)
     return checked

@@ -99,8 +99,8 @@ _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/status"
 _POWER = perm("/vms/{vmid}", "VM.PowerMgmt")
 _START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:str
-migration_type?:(secure|insecure) nets-host-mtu?:str skiplock?:bool stateuri?:str<..128> targetstorage?:str
-timeout?:int[0..] with-conntrack-state?:bool"""
+migration_type?:(secure|insecure) nets-host-mtu?:str@9 skiplock?:bool stateuri?:str<..128> targetstorage?:str
+timeout?:int[0..] with-conntrack-state?:bool@9"""
 ROUTES = (
     Route("GET", _PATH, index, everyone, _GUEST),
     Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST),

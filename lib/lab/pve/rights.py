@@ -52,7 +52,7 @@ _WELL_KNOWN_PATHS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn"
 
 def major(world: World) -> int:
     """Return the major version of the Proxmox that is simulated."""
-    return int(str((world.get("meta", "lab") or {}).get("pve", "9.2")).split(".", maxsplit=1)[0])
+    return int(str((world.peek("meta", "lab") or {}).get("pve", "9.2")).split(".", maxsplit=1)[0])
 
 
 def _of_version(privileges: str, version: int) -> set[str]:
@@ -116,11 +116,11 @@ class Rights:
         if identity == ROOT:
             return dict.fromkeys(self.known(), 1)
         user, token = split_token(identity)
-        account = self._world.get("user", user)
+        account = self._world.peek("user", user)
         if user != ROOT and (account is None or not account.get("enable", 1)):
             return {}
         if token:
-            found = self._world.get("token", identity)
+            found = self._world.peek("token", identity)
             if found is None:
                 return {}
             if not found.get("privsep", 1):
@@ -147,7 +147,7 @@ class Rights:
     def _pool_of(self, path: str) -> str | None:
         parts = path.strip("/").split("/")
         if len(parts) == 2 and parts[0] == "vms":
-            pool = (self._world.get("guest", parts[1]) or {}).get("pool")
+            pool = (self._world.peek("guest", parts[1]) or {}).get("pool")
             return str(pool) if pool else None
         if len(parts) == 2 and parts[0] == "storage":
             for name, found in self._world.all("pool").items():

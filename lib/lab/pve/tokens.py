@@ -15,7 +15,6 @@ from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, everyone
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.rights import major
 from lib.lab.pve.users import digest, found_user, of_realm, oneself, over_user
 from lib.lab.world import Document
 
@@ -79,11 +78,6 @@ def create_token(call: Call) -> dict[str, Any]:
 
 def update_token(call: Call) -> dict[str, Any]:
     """PUT /access/users/{userid}/token/{tokenid}; `regenerate` came with 9.1."""
-    if major(call.world) < 9:
-        unknown = "property is not defined in schema and the schema does not allow additional properties"
-        wrong = {name: unknown for name in ("regenerate", "delete") if name in call.params}
-        if wrong:
-            raise invalid(**wrong)
     token = _found_token(call)
     for name in ("privsep", "expire", "comment"):
         if name in call.params:
@@ -190,7 +184,7 @@ ROUTES = (
         _PATH + "/{tokenid}",
         update_token,
         _OWN,
-        _ID + " comment?:str delete?:configid-list expire?:int[0..] privsep?:bool regenerate?:bool",
+        _ID + " comment?:str delete?:configid-list@9 expire?:int[0..] privsep?:bool regenerate?:bool@9",
     ),
     Route("DELETE", _PATH + "/{tokenid}", delete_token, _OWN, _ID),
     Route("GET", "/access/ticket", no_ticket, everyone),

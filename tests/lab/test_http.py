@@ -1,0 +1,202 @@
+"""One node's HTTPS side: identities, parameters in every form, faults, and what the journal says."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from lib.lab.faults import Faults
+from lib.lab.journal import Journal
+from lib.lab.pve.api import Api
+from lib.lab.pve.http import make_app
+from tests.lab.simulated import Simulated
+
+Client = TestClient[Any, Any]
+PASSWORD = "a long enough password"
+
+
+def visit(simulated: Simulated, tmp_path: Path, visitor: Callable[[Client], Awaitable[None]]) -> list[dict[str, Any]]:
+    """Let the visitor talk to node1; return what the journal says afterwards."""
+    root = simulated.world.get("user", "root@pam") or {}
+    simulated.world.put("user", "root@pam", root | {"password_sha256": hashlib.sha256(PASSWORD.encode()).hexdigest()})
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    app = make_app(Api(simulated.world), "node1", journal, Faults(simulated.world))
+
+    async def run() -> None:
+        async with TestClient(TestServer(app)) as client:
+            await visitor(client)
+
+    asyncio.run(run())
+    journal.close()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def log_in(client: Client) -> dict[str, str]:
+    answer = await client.post("/api2/json/access/ticket", data={"username": "root@pam", "password": PASSWORD})
+    data = (await answer.json())["data"]
+    return {"Cookie": f"PVEAuthCookie={data['ticket']}", "CSRFPreventionToken": data["CSRFPreventionToken"]}
+
+
+def test_log_in_and_every_form_of_parameters(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        form = await client.post("/api2/json/pools", data={"poolid": "one"}, headers=headers)
+        json_body = await client.post("/api2/json/pools", json={"poolid": "two", "comment": "ü"}, headers=headers)
+        query = await client.delete("/api2/json/pools?poolid=one", headers=headers)
+        assert (form.status, json_body.status, query.status) == (200, 200, 200)
+        listed = await (await client.get("/api2/json/pools", headers=headers)).json()
+        assert listed == {"data": [{"poolid": "two", "comment": "ü"}]}
+        renewed = {"username": "root@pam", "password": headers["Cookie"].partition("=")[2]}
+        assert (await client.post("/api2/json/access/ticket", data=renewed)).status == 200
+
+    lines = visit(simulated, tmp_path, visitor)
+    assert PASSWORD not in json.dumps(lines)
+    assert [line["path"] for line in lines][:2] == ["/access/ticket", "/pools"]
+    assert lines[0]["params"]["password"] == "***"
+    assert lines[1]["user"] == "root@pam"
+
+
+def test_refused_identities(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        url = "/api2/json/access/users"
+        wrong = {"username": "root@pam", "password": "wrong"}
+        without_csrf = {"Cookie": headers["Cookie"]}
+        forged = {"Cookie": headers["Cookie"][:-3] + "xyz"}
+        sent = [
+            (client.get(url), "No ticket"),
+            (client.get(url, headers=forged), "permission denied - invalid PVE ticket"),
+            (
+                client.post(url, data={"userid": "a@pve"}, headers=without_csrf),
+                "Permission denied - invalid csrf token",
+            ),
+            (client.post("/api2/json/access/ticket", data=wrong), "authentication failure"),
+        ]
+        for request, reason in sent:
+            answer = await request
+            assert (answer.status, answer.reason) == (401, reason)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_a_token_ends_with_its_time_and_its_user(simulated: Simulated, tmp_path: Path) -> None:
+    api = Api(simulated.world)
+    api.call("root@pam", "POST", "/access/users", {"userid": "p@pve"}, "node1")
+    body = api.call("root@pam", "POST", "/access/users/p@pve/token/tok", {}, "node1").body or {}
+    headers = {"Authorization": f"PVEAPIToken=p@pve!tok={body['data']['value']}"}
+
+    async def visitor(client: Client) -> None:
+        async def status() -> int:
+            return (await client.get("/api2/json/version", headers=headers)).status
+
+        path = "/access/users/p@pve"
+        assert await status() == 200
+        api.call("root@pam", "PUT", f"{path}/token/tok", {"expire": "1000"}, "node1")
+        assert await status() == 401
+        api.call("root@pam", "PUT", f"{path}/token/tok", {"expire": "0"}, "node1")
+        api.call("root@pam", "PUT", path, {"enable": "0"}, "node1")
+        assert await status() == 401
+        api.call("root@pam", "PUT", path, {"enable": "1"}, "node1")
+        assert await status() == 200
+
+    lines = visit(simulated, tmp_path, visitor)
+    assert body["data"]["value"] not in json.dumps(lines)
+    assert body["data"]["value"] not in json.dumps(simulated.world.all("token"))
+
+
+def test_a_volume_id_may_be_encoded(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        with (tmp_path / "x.iso").open("wb") as file:
+            file.write(b"an image")
+        form = aiohttp.FormData({"content": "iso"})
+        form.add_field("filename", (tmp_path / "x.iso").read_bytes(), filename="x.iso")
+        sent = await client.post("/api2/json/nodes/node1/storage/local/upload", data=form, headers=headers)
+        assert sent.status == 200
+        for _ in range(100):
+            listed = await client.get("/api2/json/nodes/node1/storage/local/content?content=iso", headers=headers)
+            if found := (await listed.json())["data"]:
+                break
+        assert found[0]["volid"] == "local:iso/x.iso"
+        assert found[0]["size"] == len(b"an image")
+        url = "/api2/json/nodes/node1/storage/local/content/local:iso%2Fx.iso"
+        assert (await client.delete(url, headers=headers)).status == 200
+
+    visit(simulated, tmp_path, visitor)
+
+
+@pytest.mark.parametrize(("kind", "status"), [("500", 500), ("595", 595), ("401", 401)])
+def test_faults_that_answer(simulated: Simulated, tmp_path: Path, kind: str, status: int) -> None:
+    Faults(simulated.world).add(kind, "node1 GET /access/domains")
+
+    async def visitor(client: Client) -> None:
+        first = await client.get("/api2/json/access/domains")
+        second = await client.get("/api2/json/access/domains")
+        assert (first.status, second.status) == (status, 200)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_a_cut_connection_changes_nothing(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        Faults(simulated.world).add("reset", "POST /pools")
+        with pytest.raises(aiohttp.ClientError):
+            await client.post("/api2/json/pools", data={"poolid": "one"}, headers=headers)
+        assert simulated.world.get("pool", "one") is None
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_no_answer(simulated: Simulated, tmp_path: Path) -> None:
+    Faults(simulated.world).add("timeout", "GET /access/domains")
+
+    async def visitor(client: Client) -> None:
+        limit = aiohttp.ClientTimeout(total=0.2)
+        with pytest.raises(TimeoutError):
+            await client.get("/api2/json/access/domains", timeout=limit)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_a_host_cut_off(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        Faults(simulated.world).add("partition", "node2")
+        away = await client.get("/api2/json/nodes/node2/qemu", headers=headers)
+        assert (away.status, away.reason) == (595, "No route to host")
+        nodes = await (await client.get("/api2/json/nodes", headers=headers)).json()
+        assert {node["node"]: node["status"] for node in nodes["data"]}["node2"] == "offline"
+        Faults(simulated.world).add("partition", "node1")
+        with pytest.raises(aiohttp.ClientError):
+            await client.get("/api2/json/version", headers=headers)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_an_unknown_path_is_journaled(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        answer = await client.get("/api2/json/no/such", headers=await log_in(client))
+        assert (answer.status, answer.reason) == (501, "Method 'GET /no/such' not implemented")
+
+    assert visit(simulated, tmp_path, visitor)[-1] | {"t": 0, "ms": 0} == {
+        "t": 0,
+        "kind": "api",
+        "node": "node1",
+        "user": "root@pam",
+        "method": "GET",
+        "path": "/no/such",
+        "params": {},
+        "status": 501,
+        "task": None,
+        "ms": 0,
+    }
