@@ -1,0 +1,37 @@
+"""What `--json` prints fits the published schema, whatever becomes of the run, and nothing else is on stdout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from tests.conftest import Run
+
+SCHEMA = Path(__file__).resolve().parent.parent.parent / "docs" / "schemas" / "run.schema.json"
+
+
+def fits(printed: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(printed)
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
+    return document
+
+
+def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
+    run("lab.start", "--task-seconds", "0")
+    assert fits(run("plan", "--json").stdout)["outcome"] == "pending"
+    run("lab.fault", "exit", "--match", "virt-customize")
+    failed = fits(run("foundation", "--json").stdout)
+    assert failed["outcome"] == "failed"
+    steps = {step["name"]: step for step in failed["phases"][0]["steps"]}
+    assert steps["cloud_image"]["error"]["problem"]
+    assert steps["base_template"]["outcome"] == "blocked"
+    assert fits(run("foundation", "--json").stdout)["outcome"] == "changed"
+    assert fits(run("foundation", "--json", "--force-rebuild").stdout)["outcome"] == "refused"
+    assert fits(run("status", "--json").stdout)["outcome"] == "unchanged"
+    (checkout / "cluster.toml").write_text("[proxmox]\n")
+    begun = run("foundation", "--json")
+    assert begun.returncode == 2
+    assert fits(begun.stdout)["error"]["subject"]
