@@ -29,6 +29,7 @@ Run = Callable[[Host, list[str], bytes], Output]
 SECRET_OPTIONS = ("--password", "--cipassword", "--keyring", "--otp", "-password", "-cipassword")
 READS_STDIN = frozenset({"tee", "cat", "dd"})
 SEEN_AS_HUNG = 86400.0
+SLOW_SECONDS = 2.0
 
 
 class Shell:
@@ -108,6 +109,9 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
 
 async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> None:
     began = time.monotonic()
+    if not shell.host.is_up():
+        process.get_extra_info("connection").abort()
+        return
     line = process.command
     if line is None:
         process.stderr.write(
@@ -121,6 +125,8 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
         argv, output, cut = [line], Output(2, "", f"bash: -c: line 1: {error}\n"), False
     else:
         stdin = await _stdin(process, argv)
+        if shell.host.faults.take("slow", f"{shell.host.address} {line}"):
+            await asyncio.sleep(SLOW_SECONDS)
         output, cut = _execute(shell, line, argv, stdin)
     limit = _limit(argv)
     scale = float(shell.host.meta().get("task_scale", 0.0))
@@ -158,8 +164,7 @@ def _execute(shell: Shell, line: str, argv: list[str], stdin: bytes) -> tuple[Ou
     if host.faults.take("timeout", subject):
         return Output(124, seconds=SEEN_AS_HUNG), False
     if host.faults.take("exit", subject):
-        name = argv[-1] if not argv else argv[4] if argv[0] == "timeout" and len(argv) > 4 else argv[0]
-        return Output(1, "", f"{name}: Input/output error\n"), False
+        return Output(1, "", "Input/output error (a fault of the lab)\n"), False
     try:
         output = shell.run(host, argv, stdin)
     except Exception:  # noqa: BLE001  (a bug of one simulated program must not take the host away)

@@ -1,0 +1,70 @@
+"""The tasks `invoke lab.…`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Run
+
+RECORDING = Path(__file__).resolve().parents[3] / "shared" / "pve" / "rest-9.2.json"
+
+
+def test_start_status_fault_env_stop_and_reset(checkout: Path, run: Run) -> None:
+    assert run("lab.status").stdout == "No lab runs.\n"
+    assert run("lab.env").returncode == 1
+    started = run("lab.start", "--task-seconds", "0")
+    assert started.returncode == 0, started.stderr
+    lab: dict[str, Any] = json.loads((checkout / ".lab" / "lab.json").read_text())
+    assert all(url in started.stdout for url in lab["api"].values())
+    assert "already runs" in run("lab.start").stdout
+
+    exported = dict(word.split("=", 1) for word in shlex.split(run("lab.env").stdout) if word != "export")
+    assert exported["PROXMOX_VE_ENDPOINT"] == next(iter(lab["api"].values())) + "/"
+    assert Path(exported["SSL_CERT_FILE"]).is_file()
+    configured = run("lab.ssh-config").stdout
+    assert all(f"Host {address}" in configured and f"Port {port}" in configured for address, port in lab["ssh"].items())
+
+    assert run("lab.fault", "reset", "--match", "/version", "--times", "3").returncode == 0
+    (fault,) = json.loads(run("lab.status", "--json").stdout)["faults"]
+    assert (fault["kind"], fault["match"], fault["times"]) == ("reset", "/version", 3)
+    assert run("lab.fault", "--clear").returncode == 0
+    assert json.loads(run("lab.status", "--json").stdout)["faults"] == []
+
+    assert run("lab.reset").returncode == 0
+    assert run("lab.status").stdout == "No lab runs.\n"
+    assert not (checkout / ".lab" / "world.sqlite").exists()
+    assert "8.4" in run("lab.start", "--pve", "8.4", "--hosts", "2").stdout
+    assert run("lab.stop").stdout == "The lab is stopped.\n"
+    assert run("lab.stop").stdout == "No lab runs.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("lab.fault", "nonsense"), "no such kind"),
+        (("lab.fault", "reset", "--times", "often"), "no number"),
+        (("lab.start", "--pve", "7"), "no such release"),
+        (("lab.start", "--latency-ms", "nan"), "no number"),
+        (("lab.start", "--hosts", "-1"), "no number"),
+        (("lab.replay", "none.json"), "no file"),
+    ],
+)
+def test_a_bad_value_is_told_with_exit_2(run: Run, words: tuple[str, ...], told: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not RECORDING.is_file(), reason="the recordings are not beside this checkout (../shared/pve)")
+def test_replay_prints_how_many_agree(run: Run) -> None:
+    done = run("lab.replay", str(RECORDING))
+    assert done.stdout.splitlines()[-1].endswith("exchanges agree.")
+    agree, _, total, *_ = done.stdout.splitlines()[-1].split()
+    assert done.returncode == (0 if agree == total else 1)
+    assert int(agree) >= int(total) * 0.9
