@@ -134,7 +134,7 @@ def reset(c: Context) -> None:
     _told(work)
 
 
-class _Kind(Argument):  # type: ignore[misc]
+class _Kind(Argument):
     """A positional word that may be left out beside --clear, which Invoke itself does not know."""
 
     clear: Argument | None = None
@@ -149,7 +149,7 @@ class _Kind(Argument):  # type: ignore[misc]
         self.set_value(given)
 
 
-class _FaultTask(Task):  # type: ignore[misc]
+class _FaultTask(Task):
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Return the arguments, the kind being needed only without --clear."""
         found: list[Argument] = super().get_arguments(ignore_unknown_help)
