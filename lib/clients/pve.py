@@ -264,7 +264,8 @@ class Pve:
         if ended != "OK" and not ended.startswith("WARNINGS"):
             lines = [str(line.get("t", "")) for line in self.get(f"{path}/log", limit=500)][-4:]
             tail = "\n    ".join(lines)
-            raise TaskFailedError(what, mask(f"the task on {node} failed: {ended}\n    {tail}"), ended)
+            fix = f"see its log on {node}, mend the cause, and run the same command again: it goes on from there"
+            raise TaskFailedError(what, mask(f"the task on {node} failed: {ended}\n    {tail}"), ended, fix)
 
     def run(self, method: str, path: str, what: str, timeout: float, /, **params: object) -> None:
         """Start a task and wait for it; a task that met somebody else's lock is started again.

@@ -287,4 +287,5 @@ def _command_error(address: str, command: Command, result: Result) -> CommandErr
         problem = f"`{command}` did not end within {command.timeout:.0f} s and was stopped"
         return CommandError(address, problem, result.exit, told, "is the host overloaded? --timeout raises the limit")
     problem = f"`{command}` ended with {result.exit}" + (f"\n    {told}" if told else "")
-    return CommandError(address, problem, result.exit, told)
+    fix = "mend the cause on that host, and run the same command again: it goes on from there"
+    return CommandError(address, problem, result.exit, told, fix)

@@ -80,6 +80,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         `prove`: log in as the current token at every observation and name what it lacks.
         """
         self._prove_always = prove
+        self._made: Credential | None = None  # by this run, and not in packer/.env yet
         self._cluster = cluster
         self._packer = cluster.packer
         self._always = refresh_always
@@ -117,7 +118,9 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         )
 
     def _current(self, at: Session) -> Credential | None:
-        """Return the credential that packer/.env holds, where it is one of our slots."""
+        """Return the credential that this run has made, or that packer/.env holds, where it is one of our slots."""
+        if self._made is not None:
+            return self._made
         path = at.base / "packer" / ".env"
         if not path.is_file():
             return None
@@ -219,7 +222,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             if there:
                 at.pve.delete(path)
             answer = at.pve.post(path, expire=expire, privsep=1, comment=COMMENT)
-        return Credential(self._packer.user, Secret(str(answer["value"])), slot)
+        self._made = Credential(self._packer.user, Secret(str(answer["value"])), slot)
+        return self._made
 
     def _grant(self, at: Session, seen: Seen, credential: Credential, renewed: bool) -> None:
         wanted = set(self._entries(seen))
