@@ -106,7 +106,7 @@ def _move(call: Call, pool: str, vmid: str) -> None:
             raise failure(f"update pools failed: VM {vmid} is already a pool member")
         if guest.get("pool") and not call.get("allow-move"):
             raise failure(
-                f"update pools failed: VM {vmid} belongs already to pool '{guest['pool']}' (see 'allow-move')"
+                f"update pools failed: VM {vmid} belongs already to pool '{guest['pool']}' and allow-move is not set"
             )
         guest["pool"] = pool
     call.world.put("guest", vmid, guest)
