@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, web
 
+from lib.lab import perverse
 from lib.lab.faults import Faults
 from lib.lab.files import Files
 from lib.lab.journal import Journal
@@ -45,6 +46,7 @@ def respond(
 
 def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Application:
     """Make the application that listens for one node."""
+    mischief = perverse.of(api.world)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         began = time.monotonic()
@@ -63,6 +65,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         user, answer = "", _asked_for(faults, subject)
         if answer is None:
             user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
+            answer = mischief.twist(path, answer) if mischief is not None else answer
         journal.write(
             "api",
             node=node,

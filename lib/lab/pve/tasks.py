@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lib.lab import perverse
 from lib.lab.faults import Faults
 from lib.lab.pve.rights import split_token
 from lib.lab.world import Document, World
@@ -79,7 +80,8 @@ def settle(world: World, now: float, works: Mapping[str, Work], faults: Faults) 
 
 def _end(world: World, now: float, task: Document, works: Mapping[str, Work], faults: Faults) -> None:
     try:
-        _strike(task, faults)  # before the transaction: a fault that struck is used up, though the effect is taken back
+        # Before the transaction: a fault that struck is used up, though the effect is taken back.
+        _strike(world, task, faults)
         with world.transaction():
             work = works.get(task["type"])
             if work is not None:
@@ -99,12 +101,14 @@ def abort(world: World, now: float, task: Document) -> None:
     _close(world, now, task, "received interrupt")
 
 
-def _strike(task: Document, faults: Faults) -> None:
+def _strike(world: World, task: Document, faults: Faults) -> None:
     subject = f"{task['node']} {task['type']} {task['id']}"
     if faults.take("lock", subject):
         raise TaskFailed(f"can't lock file '/var/lock/qemu-server/lock-{task['id']}.conf' - got timeout")
     if faults.take("task-fail", subject):
         raise TaskFailed("command failed: exit code 1 (a fault of the lab)")
+    if perverse.fails(world, task):
+        raise TaskFailed("command failed: exit code 1 (the lab is perverse)")
 
 
 def _close(world: World, now: float, task: Document, exitstatus: str) -> None:
