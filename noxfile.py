@@ -24,7 +24,7 @@ LOCKED = {"run": None, "test": "run", "check": "test", "lock": None}  # file: th
 def test(session: nox.Session) -> None:
     """Run the tests on all cores; what is given after `--` goes to pytest."""
     install(session, "test")
-    session.run("pytest", "-n", "auto", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
