@@ -256,7 +256,7 @@ def _connection(address: str, login: Login, connect_timeout: float) -> Connectio
     connection = Connection(
         host,
         user=login.user,
-        port=port,
+        port=port if login.reach or port != 22 else None,  # else the OpenSSH configuration says it
         config=Config(ssh_config=ssh_config, lazy=True),
         connect_timeout=connect_timeout,
         connect_kwargs=options | {"banner_timeout": connect_timeout, "auth_timeout": connect_timeout},

@@ -69,6 +69,20 @@ def test_killed_anywhere_the_next_run_converges(
     assert leftovers == []
 
 
+def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str]
+) -> None:
+    run("lab.start", "--task-seconds", "0.1")
+    path = checkout / ".lab" / "journal.jsonl"
+    process = started(checkout, environment, "foundation")
+    deadline = time.monotonic() + 60
+    while path.read_bytes().count(b"\n") < 50 and time.monotonic() < deadline:
+        threading.Event().wait(0.001)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert run("foundation").returncode == 0
+
+
 def test_two_runs_at_once(lab: Path, run: Callable[..., Any], environment: dict[str, str]) -> None:
     assert run("foundation").returncode == 0
     lock = lab / ".lab" / ".groundwork" / "lock"

@@ -1,0 +1,70 @@
+"""The lab met as hardware would be: through `.env` and the user's own OpenSSH configuration, not as the lab."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.rehearsal.test_foundation import document
+
+
+def configured(checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path) -> Path:
+    """Point the checkout at a lab that lies elsewhere, as at real hosts."""
+    run("lab.start", "--task-seconds", "0")
+    ssh = Path(environment["HOME"]) / ".ssh"
+    ssh.mkdir()
+    (ssh / "config").write_text(run("lab.ssh-config").stdout)
+    (ssh / "known_hosts").write_text((checkout / ".lab" / "known_hosts").read_text())
+    lab = json.loads((checkout / ".lab" / "lab.json").read_text())
+    password = (checkout / lab["root_password_file"]).read_text().strip()
+    dead = "127.0.0.1:9"  # the first API host is down: the next one is taken
+    host = lab["api"]["node1"].removeprefix("https://")
+    shutil.copy(checkout / lab["ca_file"], tmp_path / "ca.pem")
+    lines = (
+        f"PROXMOX_HOST={dead},{host}",
+        "PROXMOX_ADMIN_USER=root@pam",
+        f"PROXMOX_ADMIN_PASSWORD={password}",
+        f"PROXMOX_CA_FILE={tmp_path / 'ca.pem'}",
+    )
+    (checkout / ".env").write_text("\n".join(lines) + "\n")
+    (checkout / ".env").chmod(0o600)
+    return checkout
+
+
+def test_a_real_target_is_reached_and_its_files_lie_in_the_checkout(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    configured(checkout, run, environment, tmp_path)
+    cold = run("foundation", "--json")
+    assert cold.returncode == 0, cold.stdout + cold.stderr
+    assert document(cold)["target"] == "127.0.0.1"
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+    for name in (".foundation-state.json", "packer/.env", "packer/variables.json"):
+        assert (checkout / name).stat().st_mode & 0o777 == 0o600
+        assert not (checkout / ".lab" / name).exists()
+    (checkout / ".env").unlink()
+    lost = run("foundation")
+    assert lost.returncode == 2
+    assert "GROUNDWORK_TARGET=lab" in lost.stderr
+    assert run("plan", env={"GROUNDWORK_TARGET": "lab"}).returncode == 0
+
+
+def test_another_ca_is_not_trusted(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    configured(checkout, run, environment, tmp_path)
+    other = "PROXMOX_CA_FILE=" + str(tmp_path / "ca.pem")
+    text = (checkout / ".env").read_text()
+    (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_FINGERPRINT=" + "ab" * 32))
+    (checkout / ".env").chmod(0o600)
+    result = run("plan")
+    assert result.returncode == 1
+    assert "TLS" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_VERIFY=no"))
+    unchecked = run("plan")
+    assert unchecked.returncode == 0, unchecked.stdout
+    assert "TLS verification is turned off" in unchecked.stdout
