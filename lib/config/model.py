@@ -1,11 +1,22 @@
-"""Own the shape of `cluster.toml`: frozen models, one class a table. Checks nothing but types."""
+"""Own the shape of `cluster.toml`: frozen models, one class a table. Checks nothing but types and bounds."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+Percent = Annotated[int, Meta(ge=1, le=100)]
+Gib = Annotated[int, Meta(ge=1, le=65536)]
+Cores = Annotated[int, Meta(ge=1, le=512)]
+# Forms that rules.py checks, with words of its own; here they are told to editors.
+Address = Annotated[str, Meta(extra_json_schema={"format": "ipv4"})]
+Subnet = Annotated[str, Meta(extra_json_schema={"pattern": r"^\d+(\.\d+){3}/\d+$"})]
+Range = Annotated[str, Meta(extra_json_schema={"pattern": r"^\d+(\.\d+){3} *- *\d+(\.\d+){3}$"})]
+Sha256 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
+Vmid = Annotated[int, Meta(extra_json_schema={"minimum": 100, "maximum": 999999999, "not": {"const": 9999}})]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -16,7 +27,7 @@ class Host(Table, frozen=True, kw_only=True):
     """A Proxmox host: its node name in the cluster and its address."""
 
     name: str
-    address: str
+    address: Address
 
 
 class Packer(Table, frozen=True, kw_only=True):
@@ -25,7 +36,7 @@ class Packer(Table, frozen=True, kw_only=True):
     user: str = "packer@pve"
     role: str = "GroundworkPacker"
     token: str = "build"
-    token_days: int = 30
+    token_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     token_refresh: Literal["always", "when-invalid"] = "always"
 
 
@@ -37,8 +48,8 @@ class Proxmox(Table, frozen=True, kw_only=True):
     bridge: str
     pool: str = "groundwork"
     tag: str = "groundwork"
-    near_full_percent: int = 80
-    max_clock_skew_seconds: int = 5
+    near_full_percent: Percent = 80
+    max_clock_skew_seconds: Annotated[int, Meta(ge=1, le=3600)] = 5
 
 
 class ToolsStorage(Table, frozen=True, kw_only=True):
@@ -47,7 +58,7 @@ class ToolsStorage(Table, frozen=True, kw_only=True):
     storage: str
     ceph_pool: str
     image: str
-    size_gib: int
+    size_gib: Annotated[int, Meta(ge=4, le=65536)]
     host: str
     path: str
 
@@ -55,23 +66,23 @@ class ToolsStorage(Table, frozen=True, kw_only=True):
 class Ranges(Table, frozen=True, kw_only=True):
     """Who lives where in the network: inclusive ranges, `first-last`."""
 
-    infrastructure: str
-    consoles: str
-    hosts: str
-    virtual_ip: str
-    control_planes: str
-    workers: str
-    load_balancer: str
-    reserved: str
-    dhcp: str
+    infrastructure: Range
+    consoles: Range
+    hosts: Range
+    virtual_ip: Range
+    control_planes: Range
+    workers: Range
+    load_balancer: Range
+    reserved: Range
+    dhcp: Range
 
 
 class Network(Table, frozen=True, kw_only=True):
     """The network that hosts and guests share."""
 
-    cidr: str
-    gateway: str
-    nameservers: tuple[str, ...]
+    cidr: Subnet
+    gateway: Address
+    nameservers: tuple[Address, ...]
     ranges: Ranges
 
 
@@ -79,7 +90,7 @@ class CloudImage(Table, frozen=True, kw_only=True):
     """The published image that everything is built from, pinned by digest."""
 
     url: str
-    sha256: str
+    sha256: Sha256
     release: str
     file: str = ""
     packages: tuple[str, ...] = ("qemu-guest-agent",)
@@ -88,17 +99,17 @@ class CloudImage(Table, frozen=True, kw_only=True):
 class BaseTemplate(Table, frozen=True, kw_only=True):
     """The template made from the cloud image."""
 
-    vmid: int
+    vmid: Vmid
     name: str
-    cores: int = 2
-    memory_mib: int = 2048
-    disk_gib: int = 8
+    cores: Cores = 2
+    memory_mib: Annotated[int, Meta(ge=512, le=4194304)] = 2048
+    disk_gib: Annotated[int, Meta(ge=4, le=65536)] = 8
 
 
 class GoldenTemplate(Table, frozen=True, kw_only=True):
     """The template that Packer makes from the base template."""
 
-    vmid: int
+    vmid: Vmid
     name: str
 
 
@@ -115,24 +126,24 @@ class Machine(Table, frozen=True, kw_only=True):
     """One guest, where it is written out; what is left out follows from the group."""
 
     name: str
-    vmid: int
-    address: str
+    vmid: Vmid
+    address: Address
     host: str = ""
-    cores: int = 0
-    memory_gib: int = 0
-    disk_gib: int = 0
+    cores: Annotated[int, Meta(ge=0, le=512)] = 0
+    memory_gib: Annotated[int, Meta(ge=0, le=65536)] = 0
+    disk_gib: Annotated[int, Meta(ge=0, le=65536)] = 0
 
 
 class Machines(Table, frozen=True, kw_only=True):
     """A group of like guests: by count from a first VMID and address, or each written out in `machines`."""
 
-    cores: int
-    memory_gib: int
-    disk_gib: int
-    count: int = 0
+    cores: Cores
+    memory_gib: Gib
+    disk_gib: Gib
+    count: Annotated[int, Meta(ge=0, le=1000)] = 0
     name: str = ""
-    first_vmid: int = 0
-    first_address: str = ""
+    first_vmid: Vmid = 0
+    first_address: Address = ""
     machines: tuple[Machine, ...] = ()
 
 
@@ -140,11 +151,11 @@ class Kubernetes(Table, frozen=True, kw_only=True):
     """The Kubernetes cluster: version, endpoint and networks."""
 
     version: str
-    virtual_ip: str
+    virtual_ip: Address
     endpoint: str
     aliases: tuple[str, ...] = ()
-    pod_network: str
-    service_network: str
+    pod_network: Subnet
+    service_network: Subnet
     cilium: str
     kube_vip: str
 
@@ -153,19 +164,19 @@ class Dns(Table, frozen=True, kw_only=True):
     """The name server that gets our zones, and the domain they are in."""
 
     domain: str
-    server: str
+    server: Address
     backend: Literal["dnsmasq", "bind"]
     user: str = "root"
     file: str
     service: str
-    ttl: int = 3600
-    upstream: tuple[str, ...] = ()
+    ttl: Annotated[int, Meta(ge=1, le=604800)] = 3600
+    upstream: tuple[Address, ...] = ()
 
 
 class Service(Table, frozen=True, kw_only=True):
     """A platform service with an address of the load-balancer range and a DNS name."""
 
-    address: str
+    address: Address
     name: str
 
 

@@ -2,36 +2,128 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
+import re
+import tempfile
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.config import addresses, cluster, rules, schema, shape
 from lib.config.cluster import load_cluster
-from lib.config.lines import line_of
 from lib.config.model import Machines, expand
-from lib.errors import ConfigurationError
+from lib.errors import ConfigurationError, Problem
 
-HERE = Path(__file__).parent.parent / "configs"
-SAMPLE = Path(__file__).parent.parent.parent / "cluster.toml"
+ROOT = Path(__file__).parent.parent.parent
+HERE = ROOT / "tests" / "configs"
+SAMPLE = ROOT / "cluster.toml"
+SCHEMA = json.loads((ROOT / schema.PATH).read_text())
 INVALID = sorted((HERE / "invalid").glob("*.toml"))
+VALID = sorted((HERE / "valid").glob("*.toml"))
+
+
+def expected(path: Path) -> list[str]:
+    """Return what a file says of itself in its first lines: the problems in order, each with its line."""
+    return re.findall(r"^# expect: (.*)$", path.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_every_rule_is_refused_at_its_line(path: Path, tmp_path: Path) -> None:
-    expected = path.read_text().splitlines()[0].removeprefix("# expect: ")
-    subject, rest = expected.split(": ", 1)
-    problem, where = rest.rsplit(" [", 1)
+def test_every_rule_is_refused_at_its_line_and_nothing_else_is(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "cluster.toml"
     copy.write_text(path.read_text())
     with pytest.raises(ConfigurationError) as caught:
         load_cluster(copy)
-    found = [(p.subject, p.where) for p in caught.value.problems if p.problem.startswith(problem)]
-    assert (subject, where.rstrip("]")) in found, str(caught.value)
+    told = [f"{p.subject}: {p.problem.split(' (')[0]} [{p.where}]" for p in caught.value.problems]
+    assert told == expected(path), str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("room", [addresses, cluster, rules, shape], ids=lambda room: room.__name__)
+def test_there_is_a_file_for_every_complaint_in_the_code(room: ModuleType) -> None:
+    """What a rule says begins as below; each such text has to be met by a file of tests/configs/invalid."""
+    met = "\n".join(line for path in INVALID for line in expected(path))
+    heads = set()
+    for node in ast.walk(ast.parse(inspect.getsource(room))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            heads |= set(re.findall(r"^(?:is|has|ends|names|makes|starts|overlaps) [^(]*[^( ]", node.value))
+    assert heads
+    assert [head for head in sorted(heads) if head not in met] == []
+
+
+@pytest.mark.parametrize("path", [SAMPLE, *VALID], ids=lambda path: path.stem)
+def test_what_is_right_is_taken(path: Path) -> None:
+    assert load_cluster(path).proxmox.hosts
+    jsonschema.Draft202012Validator(SCHEMA).validate(tomllib.loads(path.read_text()))
+
+
+def test_written_and_counted_guests_stand_side_by_side() -> None:
+    guests = {guest.name: guest for guest in load_cluster(HERE / "valid" / "written-out.toml").guests()}
+    assert list(guests) == ["etcd-a", "gpu", "db", "w1", "w2"]
+    gpu, db, second = guests["gpu"], guests["db"], guests["w2"]
+    assert (gpu.cores, gpu.memory_gib, gpu.disk_gib, gpu.host) == (32, 256, 128, "node4")
+    assert (db.cores, db.disk_gib, db.host) == (6, 2048, "")
+    assert (second.vmid, second.address, second.disk_gib) == (311, "10.10.1.41", 128)
+
+
+@pytest.mark.parametrize("name", ["unknown-key", "wrong-type", "missing-key", "size-out-of-range", "no-sha256"])
+def test_the_schema_refuses_what_an_editor_can_see(name: str) -> None:
+    document = tomllib.loads((HERE / "invalid" / f"{name}.toml").read_text())
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+
+
+def test_every_key_of_the_sample_is_explained_in_it() -> None:
+    """By a comment on its line, which editors show; where a table is there many times, by one before the first."""
+    by_table = ("Host.", "Machine.", "Service.", "CloudImage.")
+    silent = [
+        f"{name}.{key}"
+        for name, model in SCHEMA["$defs"].items()
+        for key, about in model["properties"].items()
+        if "description" not in about and "$ref" not in str(about)
+    ]
+    assert [key for key in silent if not key.startswith(by_table)] == []
+
+
+def test_a_file_that_is_no_text_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_cluster(tmp_path / "cluster.toml")
+    (tmp_path / "cluster.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_cluster(tmp_path / "cluster.toml")
+
+
+def refused(path: Path) -> list[Problem] | None:
+    try:
+        load_cluster(path)
+    except ConfigurationError as error:
+        return error.problems
+    return None
+
+
+LINES = SAMPLE.read_text().splitlines()
+SET = [number for number, line in enumerate(LINES) if re.match(r"[a-z_0-9]+ = ", line)]
+VALUES = ["-1", "0", "9999", "1e3", "true", '""', '"10.10.1.41"', '"10.10.1.0/24"', '"a-b"', "[]", "[1]", "{}", '"é"']
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(SET), st.sampled_from([*VALUES, None])), min_size=1, max_size=4))
+def test_whatever_is_written_there_is_no_traceback(changes: list[tuple[int, str | None]]) -> None:
+    lines = list(LINES)
+    for number, value in changes:
+        lines[number] = "" if value is None else f"{LINES[number].split(' = ')[0]} = {value}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cluster.toml"
+        path.write_text("\n".join(lines))
+        problems = refused(path)
+        assert problems is None or problems
+        assert all(re.fullmatch(r"cluster\.toml:\d+", problem.where) for problem in problems or ())
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
@@ -88,30 +180,3 @@ def test_counted_machines_count_on(count: int, first: int) -> None:
     machines = expand(group)
     assert [m.vmid for m in machines] == list(range(first, first + count))
     assert len({m.name for m in machines}) == len({m.address for m in machines}) == count
-
-
-KEY = st.text("abcxyz", min_size=1, max_size=4)
-
-
-VALUE = st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=3)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.dictionaries(KEY, st.dictionaries(KEY, VALUE, max_size=4), min_size=1, max_size=4))
-def test_a_key_stands_on_the_line_that_is_found(tables: dict[str, dict[str, Any]]) -> None:
-    lines: list[str] = []
-    expected = {}
-    for table, keys in tables.items():
-        lines += ["", "# about it", f"[{table}]"]
-        for key, value in keys.items():
-            expected[table, key] = len(lines) + 1
-            # lists are spread over lines, as people write them
-            lines += (
-                [f"{key} = ["] + [f"  {item}," for item in value] + ["]"]
-                if isinstance(value, list)
-                else [f"{key} = {value}"]
-            )
-    text = "\n".join(lines)
-    tomllib.loads(text)
-    for path, number in expected.items():
-        assert line_of(text, path) == number
