@@ -102,8 +102,8 @@ def many_hosts(text: str, count: int) -> str:
     """Return the sample's cluster.toml with `count` hosts in a network that has room for them."""
     tables = "".join(f'[[proxmox.hosts]]\nname = "node{n}"\naddress = "10.10.2.{n}"\n' for n in range(1, count + 1))
     text = re.sub(r"\[\[proxmox\.hosts\]\].*?(?=\n\[packer\])", tables, text, flags=re.DOTALL)
-    text = text.replace('cidr = "10.10.1.0/24"', 'cidr = "10.10.0.0/16"')
-    return re.sub(r'(?m)^hosts = ".*"$', 'hosts = "10.10.2.1-10.10.2.99"', text)
+    text = re.sub(r'(?m)^cidr = "[^"]*"', 'cidr = "10.10.0.0/16"', text)
+    return re.sub(r'(?m)^hosts = "[^"]*"', 'hosts = "10.10.2.1-10.10.2.99"', text)
 
 
 def speed(product: Path, folder: Path) -> list[Figure]:
