@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from lib.errors import CommandError, RemoteError, UnreachableError
 from lib.secrets import mask
 
 T = TypeVar("T")
+# What goes wrong is raised and told by us; without a handler paramiko's own words would reach stderr.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
