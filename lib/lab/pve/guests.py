@@ -97,7 +97,7 @@ def make_template(call: Call) -> str:
 
 
 def _end_template(world: World, task: Document) -> None:
-    guest = _present(world, task)
+    guest = present(world, task)
     config, wanted = guest["config"], task["args"]["disk"]
     for option in [wanted] if wanted else DRIVES:
         if option not in config:
@@ -113,7 +113,8 @@ def _end_template(world: World, task: Document) -> None:
     world.put("guest", task["id"], guest)
 
 
-def _present(world: World, task: Document) -> Document:
+def present(world: World, task: Document) -> Document:
+    """Return the guest that a task works on; end the task where it is gone or locked."""
     guest = world.get("guest", task["id"])
     if guest is None or guest["node"] != task["node"]:
         name = f"nodes/{task['node']}/qemu-server/{task['id']}.conf"
@@ -135,7 +136,7 @@ def resize(call: Call) -> str:
 
 
 def _end_resize(world: World, task: Document) -> None:
-    guest = _present(world, task)
+    guest = present(world, task)
     config, option, text = guest["config"], task["args"]["disk"], task["args"]["size"]
     if option not in config:
         raise TaskFailed(f"disk '{option}' does not exist")
@@ -167,7 +168,7 @@ def destroy(call: Call) -> str:
 
 
 def _end_destroy(world: World, task: Document) -> None:
-    guest = _present(world, task)
+    guest = present(world, task)
     vmid = guest["vmid"]
     if guest["status"] == "running":
         raise TaskFailed(f"VM {vmid} is running - destroy failed")

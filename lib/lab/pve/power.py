@@ -6,6 +6,7 @@ from typing import Any
 
 from lib.lab.pve import guest_state
 from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.guests import present
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
 
@@ -53,18 +54,8 @@ def reset(call: Call) -> str:
     return _begin(call, "qmreset")
 
 
-def _guest(world: World, task: Document) -> Document:
-    guest = world.get("guest", task["id"])
-    if guest is None or guest["node"] != task["node"]:
-        name = f"nodes/{task['node']}/qemu-server/{task['id']}.conf"
-        raise TaskFailed(f"Configuration file '{name}' does not exist")
-    if guest.get("lock"):
-        raise TaskFailed(f"VM is locked ({guest['lock']})")
-    return guest
-
-
 def _end_start(world: World, task: Document) -> None:
-    guest = _guest(world, task)
+    guest = present(world, task)
     if guest["config"].get("template"):
         raise TaskFailed("you can't start a vm if it's a template")
     if guest["status"] == "running":
@@ -83,12 +74,12 @@ def _settled(guest: Document) -> Document:
 
 
 def _end_off(world: World, task: Document) -> None:
-    guest = _guest(world, task)
+    guest = present(world, task)
     world.put("guest", task["id"], _settled(guest) | {"status": "stopped", "started": None})
 
 
 def _end_reboot(world: World, task: Document) -> None:
-    guest = _guest(world, task)
+    guest = present(world, task)
     if guest["status"] != "running":
         raise TaskFailed(f"VM {task['id']} not running")
     fresh = _settled(guest) if task["type"] == "qmreboot" else guest
