@@ -1,21 +1,20 @@
-"""Own the Proxmox REST API: one pooled session, verified TLS, retries, tasks. proxmoxer is imported here alone."""
+"""Own what is asked of the Proxmox REST API as one identity: requests, retries, tasks.
+
+How it is reached is in `pve_session`.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from proxmoxer import ProxmoxAPI
-from proxmoxer.core import AuthenticationError, ResourceException
-from requests.adapters import HTTPAdapter
+from proxmoxer.core import ResourceException
 
+from lib.clients.pve_session import Api, Credential, tls_problem
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, wait_for
 from lib.errors import ApiError, GroundworkError, RemoteError, TaskFailedError, UnreachableError
 from lib.secrets import Secret, mask
@@ -24,57 +23,14 @@ Json = Any
 _FINAL = ("does not exist", "no such", "already exists", "not defined", "already defined", "permission", "not allowed")
 
 
-@dataclass(frozen=True)
-class Credential:
-    """An API token (`user@realm!id` and its secret), or a user and password."""
-
-    user: str
-    secret: Secret
-    token_id: str = ""
-
-    @property
-    def identity(self) -> str:
-        """`user@realm!id` for a token, else the user."""
-        return f"{self.user}!{self.token_id}" if self.token_id else self.user
-
-
-@dataclass(frozen=True)
-class Tls:
-    """How the API's certificate is checked: by CA file, by SHA-256 fingerprint, or (by name) not at all."""
-
-    ca_file: Path | None = None
-    fingerprint: str = ""
-    verify: bool = True
-
-
-class _Pool(HTTPAdapter):
-    def __init__(self, fingerprint: str) -> None:
-        self._fingerprint = fingerprint
-        super().__init__(pool_maxsize=8, pool_block=True)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._fingerprint:
-            kwargs["assert_fingerprint"] = self._fingerprint
-        super().init_poolmanager(*args, **kwargs)
-
-
 class Pve:
     """The Proxmox cluster's API as one identity; safe to use from several threads."""
 
-    def __init__(
-        self,
-        endpoints: Iterable[tuple[str, int]],
-        credential: Credential,
-        tls: Tls,
-        on_wait: OnWait,
-        timeout: float = 30.0,
-    ) -> None:
-        """Prepare; nothing is sent before the first request. `timeout` is seconds per request."""
-        self._endpoints = list(endpoints)
+    def __init__(self, api: Api, credential: Credential, on_wait: OnWait) -> None:
+        """Prepare; nothing is sent before the first request."""
+        self._reached = api
         self._credential = credential
-        self._tls = tls
         self._on_wait = on_wait
-        self._timeout = timeout
         self._api: ProxmoxAPI | None = None
         self._lock = threading.Lock()
         self._memo: dict[str, Future[Json]] = {}
@@ -90,19 +46,20 @@ class Pve:
         """Read. Raises ApiError or UnreachableError."""
         return self._retried("GET", path, params)
 
-    def once(self, path: str) -> Json:
+    def once(self, path: str, /, **params: object) -> Json:
         """Read, or give what was read since the last write: many steps look at the same collection."""
+        key = f"{path} {params}"
         with self._lock:
-            found = self._memo.get(path)
+            found = self._memo.get(key)
             mine = found is None
             if found is None:
-                found = self._memo[path] = Future()
+                found = self._memo[key] = Future()
         if mine:
             try:
-                found.set_result(self._retried("GET", path, {}))
+                found.set_result(self._retried("GET", path, params))
             except GroundworkError as error:
                 with self._lock:
-                    self._memo.pop(path, None)
+                    self._memo.pop(key, None)
                 found.set_exception(error)
         return found.result()
 
@@ -132,6 +89,8 @@ class Pve:
             except RemoteError as error:
                 if attempt == TRIES or not _worth_a_retry(method, error):
                     raise
+                if isinstance(error, UnreachableError):
+                    self._look_elsewhere()
                 self._on_wait(f"{method} {path}", 0.0, error.report.problem)
                 pause(backoff(attempt))
         raise AssertionError("unreachable")
@@ -139,22 +98,23 @@ class Pve:
     def _request(self, method: str, path: str, params: dict[str, object]) -> Json:
         sent = {name: _text(value) for name, value in params.items() if value is not None}
         api = self._connected()
+        if path == "/version" and self._reached.version:
+            return self._reached.version
         try:
             resource = api([quote(part, safe=":@!") for part in path.strip("/").split("/")])
-            if method in ("GET", "DELETE"):
-                return getattr(resource, method.lower())(**sent)
             return getattr(resource, method.lower())(**sent)
         except ResourceException as error:
             raise self._api_error(method, path, error) from None
         except requests.exceptions.SSLError as error:
-            raise _tls_problem(self._where(), str(error)) from None
+            raise tls_problem(self._reached.where, str(error)) from None
         except requests.exceptions.ConnectTimeout:
-            raise UnreachableError(self._where(), "gives no answer to a connection") from None
+            raise UnreachableError(self._reached.where, "gives no answer to a connection") from None
         except requests.exceptions.ReadTimeout:
-            raise RemoteError(f"{method} {path}", f"no answer within {self._timeout:.0f} s") from None
+            raise RemoteError(f"{method} {path}", f"no answer within {self._reached.timeout:.0f} s") from None
         except requests.exceptions.ConnectionError as error:
             if "Failed to establish" in str(error):
-                raise UnreachableError(self._where(), "refuses the connection", "is pveproxy running there?") from None
+                problem, fix = "refuses the connection", "is pveproxy running there?"
+                raise UnreachableError(self._reached.where, problem, fix) from None
             raise RemoteError(f"{method} {path}", "the connection was cut before an answer came") from None
         except requests.exceptions.RequestException as error:
             raise RemoteError(f"{method} {path}", mask(str(error))) from None
@@ -172,68 +132,21 @@ class Pve:
         plain = {str(name): str(value) for name, value in fields.items()}
         return ApiError(f"{method} {path}", f"HTTP {error.status_code} {text}", error.status_code, message, plain, fix)
 
-    # ---------------------------------------------------------- connection
-
-    def _where(self) -> str:
-        host, port = self._endpoints[0]
-        return f"https://{host}:{port}"
+    def connect(self) -> None:
+        """Connect now rather than at the first request."""
+        self._connected()
 
     def _connected(self) -> ProxmoxAPI:
         with self._lock:
             if self._api is None:
-                self._api = self._connect()
+                self._api = self._reached.open(self._credential)
             return self._api
 
-    def _connect(self) -> ProxmoxAPI:
-        """Take the first API host that answers; the order is the user's."""
-        failed: UnreachableError | None = None
-        for host, port in list(self._endpoints):
-            try:
-                api = self._open(host, port)
-                self._store(api).get(f"https://{host}:{port}/api2/json/version", timeout=self._connect_limit())
-                self._endpoints.remove((host, port))
-                self._endpoints.insert(0, (host, port))
-                return api
-            except AuthenticationError:
-                fix = "check PROXMOX_ADMIN_USER and PROXMOX_ADMIN_PASSWORD in .env"
-                raise ApiError(f"https://{host}:{port}", "refuses the password", 401, "", fix=fix) from None
-            except requests.exceptions.SSLError as error:
-                raise _tls_problem(f"https://{host}:{port}", str(error)) from None
-            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-                kind = "gives no answer" if isinstance(error, requests.exceptions.Timeout) else "cannot be reached"
-                failed = UnreachableError(
-                    f"https://{host}:{port}", f"the Proxmox API {kind}", "check PROXMOX_HOST in .env and the network"
-                )
-        assert failed is not None
-        raise failed
-
-    def _connect_limit(self) -> tuple[float, float]:
-        return (min(5.0, self._timeout), min(10.0, self._timeout))
-
-    def _open(self, host: str, port: int) -> ProxmoxAPI:
-        verify: bool | str = str(self._tls.ca_file) if self._tls.ca_file else self._tls.verify
-        if self._tls.fingerprint or not self._tls.verify:
-            verify = False
-        options: dict[str, Any] = {"port": port, "verify_ssl": verify, "timeout": self._timeout}
-        if self._credential.token_id:
-            options |= {
-                "user": self._credential.user,
-                "token_name": self._credential.token_id,
-                "token_value": self._credential.secret.reveal(),
-            }
-        else:
-            options |= {"user": self._credential.user, "password": self._credential.secret.reveal()}
-        api = ProxmoxAPI(host, **options)
-        session = self._store(api)
-        # Proxies and CA bundles of the environment would bypass what the user said in .env.
-        session.trust_env = False
-        session.mount("https://", _Pool(self._tls.fingerprint))
-        return api
-
-    @staticmethod
-    def _store(api: ProxmoxAPI) -> requests.Session:
-        session: requests.Session = api._store["session"]
-        return session
+    def _look_elsewhere(self) -> None:
+        """Let the next request look for a host that answers: this one does no more."""
+        with self._lock:
+            self._api = None
+        self._reached.lose()
 
     # --------------------------------------------------------------- tasks
 
@@ -291,10 +204,6 @@ class Pve:
                 return str(task["upid"])
         return None
 
-    def since(self) -> float:
-        """Return the local clock, to compare with a host's (epoch seconds)."""
-        return time.time()
-
 
 def _text(value: object) -> object:
     if isinstance(value, bool):
@@ -313,9 +222,3 @@ def _worth_a_retry(method: str, error: RemoteError) -> bool:
         transient = error.status >= 500 and error.status != 501
         return transient and method in ("GET", "PUT") and not any(word in error.message.lower() for word in _FINAL)
     return method in ("GET", "PUT")
-
-
-def _tls_problem(where: str, text: str) -> UnreachableError:
-    kind = "fingerprint" if "ingerprint" in text else "certificate"
-    problem = f"TLS: its {kind} is not the one that is trusted"
-    return UnreachableError(where, problem, "`invoke trust` shows it; compare it on the host, then record it there")

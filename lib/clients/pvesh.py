@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lib.clients.pve import Credential, Pve, Tls
+from lib.clients.pve import Pve
+from lib.clients.pve_session import Api, Credential, Tls
 from lib.clients.ssh import Host
 from lib.clients.waiting import OnWait
 from lib.command import read
@@ -18,8 +19,12 @@ class PveOverSsh(Pve):
 
     def __init__(self, host: Host, on_wait: OnWait) -> None:
         """Prepare; `host` is any node of the cluster."""
-        super().__init__([], Credential("root@pam", Secret("")), Tls(), on_wait)
+        super().__init__(Api([], Tls()), Credential("root@pam", Secret("")), on_wait)
         self._host = host
+
+    def connect(self) -> None:
+        """Connect now rather than at the first request."""
+        self._host.connect()
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Any:
         if method != "GET":

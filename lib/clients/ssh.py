@@ -7,20 +7,23 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import paramiko
 from fabric import Config, Connection
 from paramiko.config import SSHConfig
 
-from lib.clients.waiting import TRIES, OnWait, backoff, pause
+from lib.clients.waiting import TRIES, OnWait, backoff, pause, together
 from lib.command import Command, Result
 from lib.errors import CommandError, RemoteError, UnreachableError
 from lib.secrets import mask
 
 T = TypeVar("T")
+SESSIONS = 8  # at the same time on one connection; OpenSSH lets 10 by default
 # What goes wrong is raised and told by us; without a handler paramiko's own words would reach stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -45,7 +48,7 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
 
 
 class Host:
-    """One host over one connection; a lock makes whoever uses it its only owner meanwhile."""
+    """One host over one connection, on which several sessions may run at the same time."""
 
     def __init__(self, address: str, login: Login, on_wait: OnWait, bound: float) -> None:
         """Prepare; connects at the first use. `bound` is the upper limit of any one operation, in seconds."""
@@ -53,8 +56,11 @@ class Host:
         self._login = login
         self._on_wait = on_wait
         self._bound = bound
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self._opening: Future[paramiko.Transport] | None = None
+        self._places = threading.Semaphore(SESSIONS)
+        self._left = SESSIONS
 
     # ------------------------------------------------------------ commands
 
@@ -65,14 +71,17 @@ class Host:
             CommandError: it ended with a code that is not accepted.
             UnreachableError: no connection.
         """
-        result = self._retried(command.reads_only, lambda: self._execute(command))
+        result = self._retried(command.reads_only, lambda transport: self._execute(transport, command))
         if result.exit not in command.ok_codes:
             raise _command_error(self.address, command, result)
         return result
 
-    def _execute(self, command: Command) -> Result:
+    def run_all(self, *commands: Command) -> list[Result]:
+        """Run commands that do not depend on one another at the same time; raises as `run` does."""
+        return together(*(partial(self.run, command) for command in commands))
+
+    def _execute(self, transport: paramiko.Transport, command: Command) -> Result:
         limit = min(command.timeout, self._bound)
-        transport = self._open().transport
         channel = transport.open_session(timeout=min(15.0, limit))
         try:
             channel.settimeout(limit + 10)
@@ -102,7 +111,7 @@ class Host:
             except FileNotFoundError:
                 return None
 
-        return self._retried(True, lambda: self._sftp(get))
+        return self._retried(True, lambda transport: self._sftp(transport, get))
 
     def write(self, path: str, content: bytes, mode: int) -> None:
         """Put a file in place atomically: a temporary name beside it, its final mode, then rename."""
@@ -114,7 +123,7 @@ class Host:
                 file.write(content)
             sftp.posix_rename(temporary, path)
 
-        self._retried(True, lambda: self._sftp(put))
+        self._retried(True, lambda transport: self._sftp(transport, put))
 
     def upload(self, local: Path, path: str) -> None:
         """Copy a local file to `path`; the caller checks it and renames it."""
@@ -129,68 +138,122 @@ class Host:
                 ),
             )
 
-        self._retried(True, lambda: self._sftp(put))
+        self._retried(True, lambda transport: self._sftp(transport, put))
 
-    def _sftp(self, work: Callable[[paramiko.SFTPClient], T]) -> T:
-        with contextlib.closing(self._open().transport.open_sftp_client()) as sftp:
-            sftp.get_channel().settimeout(self._bound)
+    def _sftp(self, transport: paramiko.Transport, work: Callable[[paramiko.SFTPClient], T]) -> T:
+        sftp = paramiko.SFTPClient.from_transport(transport)
+        assert sftp is not None
+        with contextlib.closing(sftp):
+            channel = sftp.get_channel()
+            assert channel is not None
+            channel.settimeout(self._bound)
             return work(sftp)
 
     # ---------------------------------------------------------- connection
 
-    def _retried(self, again: bool, work: Callable[[], T]) -> T:
+    def connect(self) -> None:
+        """Connect now rather than at the first use. Raises UnreachableError."""
+        self._transport()
+
+    def _retried(self, again: bool, work: Callable[[paramiko.Transport], T]) -> T:
+        for attempt in range(1, TRIES + 1):
+            place = self._places.acquire()
+            transport = None
+            try:
+                transport = self._transport()
+                return work(transport)
+            except UnreachableError as error:
+                if attempt == TRIES or "key" in error.report.problem:
+                    raise
+                problem = error.report.problem
+            except paramiko.ChannelException as error:
+                # This server lets fewer sessions at once: that place is given up for good.
+                place, problem = not self._give_up_place(), f"no further session ({error.text})"
+                if attempt == TRIES:
+                    raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
+            except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError) as error:
+                self._drop(transport)
+                problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
+                if attempt == TRIES or not again:
+                    raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
+            finally:
+                if place:
+                    self._places.release()
+            self._on_wait(f"ssh {self.address}", 0.0, problem)
+            pause(backoff(attempt))
+        raise AssertionError("unreachable")
+
+    def _give_up_place(self) -> bool:
         with self._lock:
-            for attempt in range(1, TRIES + 1):
-                try:
-                    return work()
-                except UnreachableError as error:
-                    if attempt == TRIES or "key" in error.report.problem:
-                        raise
-                    problem = error.report.problem
-                except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError) as error:
-                    self.close()
-                    problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
-                    if attempt == TRIES or not again:
-                        raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
-                self._on_wait(f"ssh {self.address}", 0.0, problem)
-                pause(backoff(attempt))
-            raise AssertionError("unreachable")
+            if self._left == 1:
+                return False
+            self._left -= 1
+            return True
+
+    def _transport(self) -> paramiko.Transport:
+        """Return the connection's transport; who comes while somebody connects shares what becomes of it."""
+        with self._lock:
+            if self._connection is not None and self._connection.is_connected:
+                return cast(paramiko.Transport, self._connection.transport)
+            opening, mine = self._opening, self._opening is None
+            if opening is None:
+                opening = self._opening = Future()
+        if mine:
+            try:
+                self._connection = self._open()
+                opening.set_result(self._connection.transport)
+            except Exception as error:  # noqa: BLE001  (told to everybody who waits for it)
+                opening.set_exception(error)
+            finally:
+                self._opening = None
+        return opening.result()
 
     def _open(self) -> Connection:
-        if self._connection is not None and self._connection.is_connected:
-            return self._connection
-        connection = _connection(self.address, self._login, min(10.0, self._bound))
+        limit = min(10.0, self._bound)
+        connection = _connection(self.address, self._login, limit)
+        sock = None
         try:
+            if not connection.gateway:
+                sock = socket.create_connection((connection.host, connection.port), limit)
+                # The handshake is many small messages: none of them shall wait for another's receipt.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.connect_kwargs["sock"] = sock
             connection.open()
-        except paramiko.BadHostKeyException as error:
-            problem = f"its host key has changed (got {error.key.fingerprint}, want {error.expected_key.fingerprint})"
-            raise UnreachableError(
-                f"ssh {self.address}",
-                problem,
-                f"if it was reinstalled: ssh-keygen -R {self.address}, then `invoke trust`",
-            ) from None
-        except paramiko.AuthenticationException:
-            key = self._login.key or "any key of the SSH agent"
-            problem = f"does not accept {self._login.user} with {key}"
-            fix = f"ssh-copy-id {self._login.user}@{self.address}, or set PROXMOX_SSH_KEY in .env"
-            raise UnreachableError(f"ssh {self.address}", problem, fix) from None
-        except paramiko.SSHException as error:
-            fix = "`invoke trust` shows and records it" if "host key" in str(error) else "run the same command again"
-            raise UnreachableError(f"ssh {self.address}", mask(str(error)), fix) from None
-        except (OSError, EOFError) as error:
-            problem = f"cannot be reached ({str(error) or type(error).__name__})"
-            raise UnreachableError(f"ssh {self.address}", problem, "is the host up, and sshd running?") from None
-        transport = connection.transport
-        if isinstance(transport.sock, socket.socket):
-            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = connection
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if sock is not None:
+                sock.close()
+            raise self._unreachable(error) from None
         return connection
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        problem, fix = mask(str(error)), "run the same command again"
+        if isinstance(error, paramiko.BadHostKeyException):
+            got, want = error.key.fingerprint, error.expected_key.fingerprint
+            problem = f"its host key has changed (got {got}, want {want})"
+            fix = f"if it was reinstalled: ssh-keygen -R {self.address}, then `invoke trust`"
+        elif isinstance(error, paramiko.AuthenticationException):
+            problem = f"does not accept {self._login.user} with {self._login.key or 'any key of the SSH agent'}"
+            fix = f"ssh-copy-id {self._login.user}@{self.address}, or set PROXMOX_SSH_KEY in .env"
+        elif isinstance(error, paramiko.SSHException):
+            fix = "`invoke trust` shows and records it" if "host key" in problem else fix
+        else:
+            problem = f"cannot be reached ({str(error) or type(error).__name__})"
+            fix = "is the host up, and sshd running?"
+        return UnreachableError(f"ssh {self.address}", problem, fix)
+
+    def _drop(self, transport: paramiko.Transport | None) -> None:
+        """End the connection that broke, unless another one has been made meanwhile."""
+        with self._lock:
+            if self._connection is not None and self._connection.transport is transport:
+                self._connection.close()
+                self._connection = None
 
     def close(self) -> None:
         """End the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 class Hosts:

@@ -1,4 +1,4 @@
-"""Own waits and retries: with backoff and jitter, bounded, and saying what is waited for."""
+"""Own waits and retries: with backoff and jitter, bounded, saying what is waited for, several at the same time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from lib.errors import WaitTimeoutError
@@ -13,6 +15,7 @@ from lib.errors import WaitTimeoutError
 T = TypeVar("T")
 OnWait = Callable[[str, float, str], None]
 TRIES = 4
+AT_ONCE = 32
 
 
 def pause(seconds: float) -> None:
@@ -23,6 +26,13 @@ def pause(seconds: float) -> None:
 def backoff(attempt: int) -> float:
     """Return the seconds to wait before try number `attempt` (1, 2, …)."""
     return min(5.0, 0.1 * 3.0 ** (attempt - 1))
+
+
+def together(*work: Callable[[], T]) -> list[T]:
+    """Do at the same time what mostly waits for an answer; return the results in order, or raise the first error."""
+    with ThreadPoolExecutor(min(AT_ONCE, max(1, len(work)))) as pool:
+        futures = [pool.submit(copy_context().run, one) for one in work]
+    return [future.result() for future in futures]
 
 
 def wait_for(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from typing import ClassVar
 
 from dotenv import dotenv_values
 
-from lib.clients.pve import Credential
+from lib.clients.pve_session import Credential
+from lib.clients.waiting import together
 from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown
 from lib.errors import ApiError, Problem, StepError
@@ -93,23 +95,27 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
 
     def observe(self, at: Session, recent: bool) -> Seen:
         """Read pools, users, roles, ACLs and our tokens; and, where it matters, log in as the current one."""
-        users = {str(row["userid"]) for row in at.pve.once("/access/users")}
-        roles = facts.roles(at.pve.once("/access/roles"))
-        user = self._packer.user in users
-        tokens = {t["tokenid"]: t for t in at.pve.get(f"/access/users/{self._packer.user}/token")} if user else {}
+        pve = at.pve
+        users, rights, entries, pools = together(
+            partial(pve.once, "/access/users", full=1),
+            partial(pve.once, "/access/roles"),
+            partial(pve.once, "/access/acl"),
+            partial(pve.once, "/pools"),
+        )
+        roles = facts.roles(rights)
+        user = next((row for row in users if row["userid"] == self._packer.user), None)
+        tokens = {str(token["tokenid"]): token for token in (user or {}).get("tokens") or ()}
         ours = {slot: tokens[slot] for slot in self._slots if slot in tokens}
         current = self._current(at)
         known = roles.get("Administrator", frozenset())
         valid = (self._prove_always or not self._always) and current is not None and self._lets_in(at, current)
         lacking = lacks(at, self._cluster, current, known) if self._prove_always and valid and current else {}
         return Seen(
-            pool=any(row["poolid"] == self._cluster.proxmox.pool for row in at.pve.once("/pools")),
-            user=user,
+            pool=any(row["poolid"] == self._cluster.proxmox.pool for row in pools),
+            user=user is not None,
             role=roles.get(self._packer.role),
             known=known,
-            acls=frozenset(
-                a for a in facts.acls(at.pve.once("/access/acl")) if a.who.partition("!")[0] == self._packer.user
-            ),
+            acls=frozenset(a for a in facts.acls(entries) if a.who.partition("!")[0] == self._packer.user),
             expires=tuple((slot, int(token.get("expire") or 0)) for slot, token in ours.items()),
             privsep=tuple((slot, bool(int(token.get("privsep", 1)))) for slot, token in ours.items()),
             current=current,
@@ -199,42 +205,41 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             pve.put(f"/access/roles/{packer.role}", privs=privileges)
         if not seen.user:
             pve.post("/access/users", userid=packer.user, comment=COMMENT, enable=1)
-        credential = seen.current
-        renewed = bool(list(self._token_changes(seen)))
-        if renewed or credential is None:
-            credential = self._write_token(at, seen, wanted)
+        credential, kept = seen.current, True
+        if credential is None or list(self._token_changes(seen)):
+            credential, kept = self._write_token(at, seen, wanted)
         for slot, separated in seen.privsep:
             if not separated and slot != credential.token_id:
                 pve.put(f"/access/users/{packer.user}/token/{slot}", privsep=1)
-        self._grant(at, seen, credential, renewed)
+        self._grant(at, seen, credential, kept)
         self._prove(at, credential, seen.known)
         return credential
 
-    def _write_token(self, at: Session, seen: Seen, wanted: Wanted) -> Credential:
-        """Make or remake the slot that is not in use; its secret is shown this once."""
+    def _write_token(self, at: Session, seen: Seen, wanted: Wanted) -> tuple[Credential, bool]:
+        """Make or remake the slot that is not in use, and say whether it has kept its ACLs.
+
+        Its secret is shown this once.
+        """
         slot = self._next(seen)
         path = f"/access/users/{self._packer.user}/token/{slot}"
         expire = int(time.time()) + self._packer.token_days * DAY
         there = slot in dict(seen.expires)
-        if there and wanted.version >= (9, 1):
+        kept = there and wanted.version >= (9, 2)  # 9.1 may have a libpve-access-control that cannot regenerate
+        if kept:
             answer = at.pve.put(path, regenerate=1, expire=expire, privsep=1)
         else:
             if there:
                 at.pve.delete(path)
             answer = at.pve.post(path, expire=expire, privsep=1, comment=COMMENT)
         self._made = Credential(self._packer.user, Secret(str(answer["value"])), slot)
-        return self._made
+        return self._made, kept
 
-    def _grant(self, at: Session, seen: Seen, credential: Credential, renewed: bool) -> None:
-        wanted = set(self._entries(seen))
+    def _grant(self, at: Session, seen: Seen, credential: Credential, kept: bool) -> None:
         fresh = {
             facts.Acl(path, "token", credential.identity, self._packer.role, True)
             for path in needs(self._cluster, seen.known)
         }
-        have = seen.acls - fresh if renewed else seen.acls
-        if renewed:
-            have |= {a for a in facts.acls(at.pve.get("/access/acl")) if a in fresh}
-        lacking = (wanted | fresh) - have
+        lacking = (fresh | set(self._entries(seen))) - (seen.acls if kept else seen.acls - fresh)
         for path in sorted({entry.path for entry in lacking}):
             entries = [entry for entry in lacking if entry.path == path]
             at.pve.put(

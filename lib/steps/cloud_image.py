@@ -69,18 +69,16 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     def observe(self, at: Session, recent: bool) -> Seen:
         """List the folder and read the recorded digest; compute it too unless a recent check is relied on."""
         host = at.hosts.on(self._cluster.host(self._host_name).address)
-        listing = host.run(read("ls", "-1", self._folder, ok=frozenset({0, 1, 2}))).stdout.split()
+        told, sums = host.run_all(
+            read("ls", "-1", self._folder, ok=frozenset({0, 1, 2})),
+            read("cat", f"{self._folder}/{self._file}.sha256", ok=frozenset({0, 1})),
+        )
+        listing = told.stdout.split()
         there = self._file in listing and f"{self._file}.sha256" in listing
-        recorded, digest = "", None
-        if there:
-            told = host.run(read("cat", f"{self._folder}/{self._file}.sha256")).stdout
-            recorded = facts.digests(told).get(self._file, "")
-            if not recent:
-                digest = self._digest(host, self._file)
         return Seen(
             there=there,
-            recorded=recorded,
-            digest=digest,
+            recorded=facts.digests(sums.stdout).get(self._file, ""),
+            digest=self._digest(host, self._file) if there and not recent else None,
             leftovers=tuple(sorted(name for name in listing if name.startswith(UNFINISHED))),
             newer="" if recent else self._newer(host),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lib.clients.pve import Credential
+from lib.clients.pve_session import Credential
 from lib.config.model import Cluster
 from lib.engine.evidence import write_file
 from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown

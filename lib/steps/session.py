@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.clients.pve import Credential, Pve
+from lib.clients.pve import Pve
+from lib.clients.pve_session import Credential
 from lib.clients.ssh import Hosts
 from lib.clients.waiting import OnWait
 

@@ -25,6 +25,7 @@ from lib.steps.validation import Validation
 CONTENT = frozenset({"import", "iso", "snippets"})
 UNITS = "/etc/systemd/system"
 NONE = frozenset({0, 1})
+PACKAGES = ("libguestfs-tools", "dhcpcd-base")  # the second one on PVE 9: else virt-customize has no network there
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         validated = inputs.of(Validation)
         if isinstance(validated, Unknown):
             return UNKNOWN
-        packages = {"libguestfs-tools"} | ({"dhcpcd-base"} if validated.version >= (9, 0) else set())
+        packages = PACKAGES if validated.version >= (9, 0) else PACKAGES[:1]
         map_unit = f"groundwork-map-{self._tools.image}.service"
         mount_unit = _unit_of(self._tools.path)
         facts_of_template = {
@@ -95,31 +96,23 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
 
     def observe(self, at: Session, recent: bool) -> Seen:
         """Read packages, image, mapping, mount and units of the host, and the storage's settings."""
-        host = at.hosts.on(self._host.address)
-        names = ("libguestfs-tools", "dhcpcd-base")
-        dpkg = host.run(read("dpkg-query", "-W", "-f", "${Package} ${Status}\\n", *names, ok=NONE))
-        info = host.run(read("rbd", "info", "--format", "json", self._spec, ok=frozenset({0, 2})))
-        size: int | None = None
-        holders: tuple[str, ...] = ()
-        device: str | None = None
-        if info.exit == 0:
-            size = int(json.loads(info.stdout)["size"])
-            device = facts.device(
-                host.run(read("rbd", "device", "list", "--format", "json")).stdout,
-                self._tools.ceph_pool,
-                self._tools.image,
-            )
-            if device is None:
-                holders = facts.watchers(host.run(read("rbd", "status", "--format", "json", self._spec)).stdout)
-        found = host.run(read("findmnt", "--json", "--mountpoint", self._tools.path, ok=NONE))
         map_unit = f"{UNITS}/groundwork-map-{self._tools.image}.service"
-        mount_unit = f"{UNITS}/{_unit_of(self._tools.path)}"
-        sums = host.run(read("sha256sum", map_unit, mount_unit, ok=NONE))
-        enabled = host.run(read("systemctl", "is-enabled", _unit_of(self._tools.path), ok=frozenset(range(6))))
+        mount = _unit_of(self._tools.path)
+        missing = frozenset({0, 2})
+        dpkg, info, devices, status, found, sums, enabled = at.hosts.on(self._host.address).run_all(
+            read("dpkg-query", "-W", "-f", "${Package} ${Status}\\n", *PACKAGES, ok=NONE),
+            read("rbd", "info", "--format", "json", self._spec, ok=missing),
+            read("rbd", "device", "list", "--format", "json"),
+            read("rbd", "status", "--format", "json", self._spec, ok=missing),
+            read("findmnt", "--json", "--mountpoint", self._tools.path, ok=NONE),
+            read("sha256sum", map_unit, f"{UNITS}/{mount}", ok=NONE),
+            read("systemctl", "is-enabled", mount, ok=frozenset(range(6))),
+        )
+        device = facts.device(devices.stdout, self._tools.ceph_pool, self._tools.image)
         return Seen(
             packages=facts.installed(dpkg.stdout),
-            size=size,
-            watchers=holders,
+            size=int(json.loads(info.stdout)["size"]) if info.exit == 0 else None,
+            watchers=facts.watchers(status.stdout) if device is None else (),  # what is mapped here we watch ourselves
             device=device,
             mounted=facts.mounted(found.stdout),
             units=tuple(sorted(facts.digests(sums.stdout).items())),

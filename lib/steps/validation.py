@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from lib.clients.waiting import together
 from lib.command import read
 from lib.config.model import Cluster, Host
 from lib.engine.step import Change, Inputs, Step
@@ -97,15 +98,16 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
 
     def observe(self, at: Session, recent: bool) -> Seen:
         """Look at the cluster's collections; and, unless a recent check is relied on, at each host."""
-        resources = at.pve.once("/cluster/resources")
+        paths = ("/cluster/resources", "/version", "/cluster/status", "/cluster/ceph/status")
+        resources, version, status, ceph = together(*(partial(at.pve.once, path) for path in paths))
         guests = facts.guests(resources)
         return Seen(
-            version=facts.version(at.pve.once("/version")),
-            membership=facts.membership(at.pve.once("/cluster/status")),
+            version=facts.version(version),
+            membership=facts.membership(status),
             guests=guests,
             storage=facts.storages(resources, self._cluster.proxmox.storage),
             memory=facts.memory(resources),
-            ceph=facts.ceph(at.pve.once("/cluster/ceph/status")),
+            ceph=facts.ceph(ceph),
             deep=None if recent else self._deep(at, guests),
         )
 
@@ -113,10 +115,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
 
     def _deep(self, at: Session, guests: tuple[facts.Guest, ...]) -> Deep:
         hosts = self._cluster.proxmox.hosts
-        shares = self._shares(guests)
-        with ThreadPoolExecutor(16) as pool:
-            seen = list(pool.map(lambda pair: self._host(at, *pair), zip(hosts, shares, strict=True)))
+        pairs = zip(hosts, self._shares(guests), strict=True)
         rights = at.pve.get("/access/permissions", path="/").get("/", {})
+        seen = together(*(partial(self._host, at, host, share) for host, share in pairs))
         return Deep(
             hosts=tuple(seen),
             missing_privileges=tuple(name for name in ADMIN_NEEDS if name not in rights),
@@ -140,31 +141,40 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
 
     def _host(self, at: Session, host: Host, addresses: list[str]) -> HostSeen:
         try:
-            answer = at.pve.get(f"/nodes/{host.name}/version")
-            network = at.pve.get(f"/nodes/{host.name}/network")
-            asked = time.time()
-            clock = at.pve.get(f"/nodes/{host.name}/time")
-            middle = (asked + time.time()) / 2
-            shell = at.hosts.on(host.address)
+            answer, network, (clock, here) = together(
+                partial(at.pve.get, f"/nodes/{host.name}/version"),
+                partial(at.pve.get, f"/nodes/{host.name}/network"),
+                partial(self._clock, at, host),
+            )
             anything = frozenset(range(256))
-            gateway = shell.run(read("ping", "-c", "1", "-W", "2", self._cluster.network.gateway, ok=anything))
             name = urlsplit(self._cluster.images.cloud.url).hostname or self._cluster.dns.domain
-            resolves = shell.run(read("getent", "ahosts", name, timeout=15, ok=anything))
-            taken = [a for a in addresses if shell.run(read("ping", "-c", "1", "-W", "1", a, ok=anything)).exit == 0]
+            told, gateway, resolves, *answers = at.hosts.on(host.address).run_all(
+                read("hostname"),
+                read("ping", "-c", "1", "-W", "2", self._cluster.network.gateway, ok=anything),
+                read("getent", "ahosts", name, timeout=15, ok=anything),
+                *(read("ping", "-c", "1", "-W", "1", address, ok=anything) for address in addresses),
+            )
             return HostSeen(
                 name=host.name,
                 version=facts.version(answer),
                 bridges=frozenset(str(n["iface"]) for n in network if n.get("type") in ("bridge", "OVSBridge")),
                 addresses=frozenset(str(n["cidr"]) for n in network if n.get("cidr")),
-                skew=float(clock["time"]) - middle,
-                hostname=shell.run(read("hostname")).stdout.strip(),
+                skew=float(clock["time"]) - here,
+                hostname=told.stdout.strip(),
                 gateway_answers=gateway.exit == 0,
                 names_resolve=resolves.exit == 0,
-                taken=tuple(taken),
+                taken=tuple(a for a, answer in zip(addresses, answers, strict=True) if answer.exit == 0),
             )
         except GroundworkError as error:
             nothing: frozenset[str] = frozenset()
             return HostSeen(host.name, (0, 0), nothing, nothing, 0.0, "", False, False, (), error.report)
+
+    @staticmethod
+    def _clock(at: Session, host: Host) -> tuple[dict[str, Any], float]:
+        """Return what a host says of its time, and our own (epoch seconds) in the middle of asking."""
+        asked = time.time()
+        clock = at.pve.get(f"/nodes/{host.name}/time")
+        return clock, (asked + time.time()) / 2
 
     def _configured(self, at: Session, guests: tuple[facts.Guest, ...]) -> Iterator[tuple[str, int]]:
         """Yield (address, VMID) of foreign guests that were given one of our addresses by cloud-init."""

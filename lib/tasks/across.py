@@ -12,12 +12,12 @@ LOOK = {key: HELP[key] for key in ("json", "timeout", "verbose")} | {
 
 
 def _look(command: str, json: bool, timeout: str, verbose: bool, detailed: bool, markdown: bool = False) -> None:
-    from lib.tasks.run import Flags, phase_names, run, seconds
+    from lib.tasks.run import Flags, run, seconds
 
     flags = Flags(
         dry_run=True, as_json=json, timeout=seconds(timeout), verbose=verbose, detailed=detailed, as_markdown=markdown
     )
-    run(command, phase_names(), flags)
+    run(command, (), flags)
 
 
 @task(help=LOOK | {"markdown": "Print the plan as Markdown, for a review."})
@@ -50,9 +50,9 @@ def status(c: Context, json: bool = False, timeout: str = "", verbose: bool = Fa
 @task(help={"json": HELP["json"], "timeout": HELP["timeout"]})
 def doctor(c: Context, json: bool = False, timeout: str = "") -> None:
     """Repeat every slow check, and prove as Packer's token itself each privilege on each path."""
-    from lib.tasks.run import Flags, phase_names, run, seconds
+    from lib.tasks.run import Flags, run, seconds
 
-    run("doctor", phase_names(), Flags(dry_run=True, as_json=json, timeout=seconds(timeout), deep=True))
+    run("doctor", (), Flags(dry_run=True, as_json=json, timeout=seconds(timeout), deep=True))
 
 
 @task(help={"replace": "Address of a host whose recorded key is to be replaced (it was reinstalled)."})

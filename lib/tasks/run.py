@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from invoke import Exit
 
 from lib.clients.cluster_lock import cluster_lock
-from lib.clients.pve import Credential, Pve
+from lib.clients.pve import Pve
+from lib.clients.pve_session import Api, Credential
 from lib.clients.pvesh import PveOverSsh
 from lib.clients.ssh import Hosts
 from lib.config.cluster import load_cluster
@@ -23,8 +26,8 @@ from lib.engine.lock import local_lock
 from lib.engine.plan import PhaseResult, RunResult
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Options, Runner, current_step
+from lib.engine.step import Step
 from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
-from lib.phases import PHASES, AnyStep, Wish, chain
 from lib.steps.session import Session
 from lib.tasks.console import Screen, print_json
 from lib.tasks.target import Target, administrator, choose, ssh_address, tls_of
@@ -80,7 +83,7 @@ def root() -> Path:
 
 
 def run(command: str, phases: Sequence[str], flags: Flags) -> None:
-    """Make one run and print it.
+    """Make one run and print it; no phases named: all there are.
 
     Raises:
         Exit: with the exit code of the outcome, where it is not 0.
@@ -103,13 +106,15 @@ def _run(command: str, phases: Sequence[str], flags: Flags) -> None:
     screen.title(f"groundwork {command} · {target.told}")
     for warning in target.warnings:
         screen.line(f"  warning: {warning}", "yellow")
-    steps_by_phase = {
-        phase.name: phase.steps(cluster, _wish(here, target, cluster, flags, phases)) for phase in chain(phases)
-    }
-    steps = [step for steps in steps_by_phase.values() for step in steps]
-    _check_names(flags, steps)
-    screen.expect([step.name for step in steps])
-    with _locked(target, flags), _session(target, flags, screen) as (session, log):
+    with _locked(target, flags), _session(target, cluster, flags, screen) as (session, log):
+        from lib.phases import PHASES, Wish, chain  # while the connections are being opened
+
+        always = cluster.packer.token_refresh == "always" and "foundation" in phases
+        wish = Wish(here, target.api_url, always, flags.rebuild, flags.backup, flags.deep)
+        steps_by_phase = {phase.name: phase.steps(cluster, wish) for phase in chain(phases or list(PHASES))}
+        steps = [step for steps in steps_by_phase.values() for step in steps]
+        _check_names(flags, steps)
+        screen.expect([step.name for step in steps])
         evidence = _evidence(target, flags)
         runner = Runner(steps, session, _options(flags), evidence, digest(cluster), log, screen)
         with cluster_lock(session.pve, flags.dry_run):
@@ -147,16 +152,11 @@ def _print(result: RunResult, flags: Flags, screen: Screen) -> None:
         print_json(result)
 
 
-def _wish(here: Path, target: Target, cluster: Cluster, flags: Flags, phases: Sequence[str]) -> Wish:
-    always = cluster.packer.token_refresh == "always" and "foundation" in phases
-    return Wish(here, target.api_url, always, flags.rebuild, flags.backup, flags.deep)
-
-
 def _options(flags: Flags) -> Options:
     return Options(flags.dry_run, flags.rerun, flags.allow, flags.deep)
 
 
-def _check_names(flags: Flags, steps: Sequence[AnyStep]) -> None:
+def _check_names(flags: Flags, steps: Sequence[Step[Any, Any, Any, Any]]) -> None:
     known = {step.name for step in steps}
     for name in sorted(flags.rerun - known):
         raise UsageError("--rerun", f"no such step: {name}", f"the steps are {', '.join(sorted(known))}")
@@ -180,7 +180,7 @@ def _evidence(target: Target, flags: Flags) -> Evidence:
 
 
 @contextlib.contextmanager
-def _session(target: Target, flags: Flags, screen: Screen) -> Iterator[tuple[Session, RunLog]]:
+def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> Iterator[tuple[Session, RunLog]]:
     """Open what a run needs, and close it."""
     log = RunLog(None if flags.dry_run else target.base / ".groundwork" / "runs")
 
@@ -191,19 +191,22 @@ def _session(target: Target, flags: Flags, screen: Screen) -> Iterator[tuple[Ses
     hosts = Hosts(target.login, on_wait, flags.timeout or 3600.0)
     try:
         tls = tls_of(target, hosts)
-        limit = min(30.0, flags.timeout or 30.0)
+        api = Api(target.endpoints, tls, min(30.0, flags.timeout or 30.0))
 
         def connect(credential: Credential) -> Pve:
-            return Pve(target.endpoints, credential, tls, on_wait, limit)
+            return Pve(api, credential, on_wait)
 
         admin = administrator(target, hosts, flags.dry_run)
         pve = connect(admin) if admin else PveOverSsh(hosts.on(ssh_address(target)), on_wait)
+        for connect_now in (pve.connect, hosts.on(cluster.host(cluster.tools_storage.host).address).connect):
+            threading.Thread(target=_quietly, args=(connect_now,), daemon=True).start()
         yield Session(pve, hosts, connect, on_wait, target.base, flags.timeout), log
     finally:
         hosts.close()
         log.close()
 
 
-def phase_names() -> list[str]:
-    """Return every phase that exists."""
-    return list(PHASES)
+def _quietly(connect_now: Callable[[], None]) -> None:
+    """Connect ahead of time; where that fails, the first one who needs it says so."""
+    with contextlib.suppress(GroundworkError):
+        connect_now()

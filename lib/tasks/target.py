@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.clients.pve import Credential, Tls
+from lib.clients.pve_session import Credential, Tls
 from lib.clients.ssh import Hosts, Login
 from lib.command import read, write
 from lib.config.access import Access

@@ -63,6 +63,8 @@ def test_another_ca_is_not_trusted(
     result = run("plan")
     assert result.returncode == 1
     assert "TLS" in result.stdout + result.stderr
+    journal = (checkout / ".lab" / "journal.jsonl").read_text()
+    assert "/access/ticket" not in journal  # the password goes to nobody whose certificate is not the known one
     assert "Traceback" not in result.stdout + result.stderr
     (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_VERIFY=no"))
     unchecked = run("plan")
