@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 import paramiko
 from fabric import Config, Connection
 from paramiko.config import SSHConfig
+from paramiko.hostkeys import HostKeys
 
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, together
 from lib.command import Command, Result
@@ -78,7 +79,7 @@ class Host:
 
     def run_all(self, *commands: Command) -> list[Result]:
         """Run commands that do not depend on one another at the same time; raises as `run` does."""
-        return together(*(partial(self.run, command) for command in commands))
+        return together(*(functools.partial(self.run, command) for command in commands))
 
     def _execute(self, transport: paramiko.Transport, command: Command) -> Result:
         limit = min(command.timeout, self._bound)
@@ -311,10 +312,6 @@ def present(address: str, login: Login) -> HostKey:
 
 def _connection(address: str, login: Login, connect_timeout: float) -> Connection:
     """Make a Fabric connection that takes the user's OpenSSH configuration and trusts known host keys alone."""
-    ssh_config = SSHConfig()
-    user_file = Path.home() / ".ssh" / "config"
-    if not login.reach and user_file.is_file():
-        ssh_config = SSHConfig.from_path(str(user_file))
     host, port = login.reach.get(f"{address}:{login.port}", (address, login.port))
     options: dict[str, Any] = {"allow_agent": not login.reach}
     if login.key is not None:
@@ -323,17 +320,29 @@ def _connection(address: str, login: Login, connect_timeout: float) -> Connectio
         host,
         user=login.user,
         port=port if login.reach or port != 22 else None,  # else the OpenSSH configuration says it
-        config=Config(ssh_config=ssh_config, lazy=True),
+        config=_config(None if login.reach else Path.home() / ".ssh" / "config"),
         connect_timeout=connect_timeout,
         connect_kwargs=options | {"banner_timeout": connect_timeout, "auth_timeout": connect_timeout},
     )
     for each in _chain(connection):
         each.client.set_missing_host_key_policy(_Refuse())
-        if login.known_hosts is not None:
-            each.client.load_host_keys(str(login.known_hosts))
-        else:
-            each.client.load_system_host_keys()
+        name = each.host if each.port == 22 else f"[{each.host}]:{each.port}"
+        for kind, key in (_known(login.known_hosts or Path.home() / ".ssh" / "known_hosts").lookup(name) or {}).items():
+            each.client.get_host_keys().add(name, kind, key)
     return connection
+
+
+@functools.cache
+def _config(path: Path | None) -> Config:
+    """Return Fabric's configuration with the user's OpenSSH configuration in it, read once for all hosts."""
+    there = path is not None and path.is_file()
+    return Config(ssh_config=SSHConfig.from_path(str(path)) if there else SSHConfig(), lazy=True)
+
+
+@functools.cache
+def _known(path: Path) -> HostKeys:
+    """Return the keys in a known_hosts file, read once for all hosts; where there is none, none is known."""
+    return HostKeys(str(path)) if path.is_file() else HostKeys()
 
 
 def _chain(connection: Connection) -> Iterator[Connection]:

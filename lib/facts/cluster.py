@@ -94,6 +94,12 @@ def version(answer: Mapping[str, Any]) -> tuple[int, int]:
     return (int(parts[0]), int(parts[1]) if len(parts) > 1 else 0)
 
 
+def version_of_tool(pveversion: str) -> tuple[int, int]:
+    """Return (major, minor) of what `pveversion` prints; (0, 0) where it names none."""
+    found = re.search(r"pve-manager/(\d+)\.(\d+)", pveversion)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 @dataclass(frozen=True)
 class Ceph:
     """Ceph's health word and how full it is."""

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit
 
+from lib.clients.ssh import Host as Shell
 from lib.clients.waiting import together
 from lib.command import read
 from lib.config.model import Cluster, Host
@@ -141,25 +142,25 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
 
     def _host(self, at: Session, host: Host, addresses: list[str]) -> HostSeen:
         try:
-            answer, network, (clock, here) = together(
-                partial(at.pve.get, f"/nodes/{host.name}/version"),
-                partial(at.pve.get, f"/nodes/{host.name}/network"),
-                partial(self._clock, at, host),
-            )
+            shell = at.hosts.on(host.address)
+            shell.connect()  # else the clock would be compared with the middle of the connecting
             anything = frozenset(range(256))
             name = urlsplit(self._cluster.images.cloud.url).hostname or self._cluster.dns.domain
-            told, gateway, resolves, *answers = at.hosts.on(host.address).run_all(
-                read("hostname"),
-                read("ping", "-c", "1", "-W", "2", self._cluster.network.gateway, ok=anything),
-                read("getent", "ahosts", name, timeout=15, ok=anything),
-                *(read("ping", "-c", "1", "-W", "1", address, ok=anything) for address in addresses),
+            network, skew, told, version, gateway, resolves, *answers = together(
+                partial(at.pve.get, f"/nodes/{host.name}/network"),
+                partial(self._skew, shell),
+                partial(shell.run, read("hostname")),
+                partial(shell.run, read("pveversion")),
+                partial(shell.run, read("ping", "-c", "1", "-W", "2", self._cluster.network.gateway, ok=anything)),
+                partial(shell.run, read("getent", "ahosts", name, timeout=15, ok=anything)),
+                *(partial(shell.run, read("ping", "-c", "1", "-W", "1", a, ok=anything)) for a in addresses),
             )
             return HostSeen(
                 name=host.name,
-                version=facts.version(answer),
+                version=facts.version_of_tool(version.stdout),
                 bridges=frozenset(str(n["iface"]) for n in network if n.get("type") in ("bridge", "OVSBridge")),
                 addresses=frozenset(str(n["cidr"]) for n in network if n.get("cidr")),
-                skew=float(clock["time"]) - here,
+                skew=skew,
                 hostname=told.stdout.strip(),
                 gateway_answers=gateway.exit == 0,
                 names_resolve=resolves.exit == 0,
@@ -170,11 +171,11 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             return HostSeen(host.name, (0, 0), nothing, nothing, 0.0, "", False, False, (), error.report)
 
     @staticmethod
-    def _clock(at: Session, host: Host) -> tuple[dict[str, Any], float]:
-        """Return what a host says of its time, and our own (epoch seconds) in the middle of asking."""
+    def _skew(shell: Shell) -> float:
+        """Return the seconds that a host is ahead of us, against our own time in the middle of asking."""
         asked = time.time()
-        clock = at.pve.get(f"/nodes/{host.name}/time")
-        return clock, (asked + time.time()) / 2
+        told = shell.run(read("date", "+%s.%N")).stdout
+        return float(told) - (asked + time.time()) / 2
 
     def _configured(self, at: Session, guests: tuple[facts.Guest, ...]) -> Iterator[tuple[str, int]]:
         """Yield (address, VMID) of foreign guests that were given one of our addresses by cloud-init."""
