@@ -171,6 +171,7 @@ class Pve:
                 return None, "running"
             return str(status.get("exitstatus") or "unexpected status"), "stopped"
 
+        self._on_wait(what, 0.0, upid)  # into the run log before anything is waited for
         ended = wait_for(f"{what} ({upid})", look, timeout, self._on_wait)
         with self._lock:
             self._memo.clear()

@@ -31,15 +31,16 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in: user, port, key (None: agent and OpenSSH's own keys), and whose host keys are known.
+    """How to log in: user, port, key (None: agent and OpenSSH's own keys), and the files of known host keys.
 
-    `reach` maps "address:port" to where it is really answered (the lab's loopback ports).
+    Of those files the first one that knows a host is believed. `reach` maps "address:port" to
+    where it is really answered (the lab's loopback ports).
     """
 
     user: str = "root"
     port: int = 22
     key: Path | None = None
-    known_hosts: Path | None = None
+    known_hosts: tuple[Path, ...] = ()
     reach: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
@@ -212,35 +213,11 @@ class Host:
     def _open(self) -> Connection:
         limit = min(10.0, self._bound)
         connection = _connection(self.address, self._login, limit)
-        sock = None
         try:
-            if not connection.gateway:
-                sock = socket.create_connection((connection.host, connection.port), limit)
-                # The handshake is many small messages: none of them shall wait for another's receipt.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.connect_kwargs["sock"] = sock
-            connection.open()
+            _connect(connection, limit)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            if sock is not None:
-                sock.close()
-            raise self._unreachable(error) from None
+            raise _unreachable(self.address, self._login, error) from None
         return connection
-
-    def _unreachable(self, error: Exception) -> UnreachableError:
-        problem, fix = mask(str(error)), "run the same command again"
-        if isinstance(error, paramiko.BadHostKeyException):
-            got, want = error.key.fingerprint, error.expected_key.fingerprint
-            problem = f"its host key has changed (got {got}, want {want})"
-            fix = f"if it was reinstalled: ssh-keygen -R {self.address}, then `invoke trust`"
-        elif isinstance(error, paramiko.AuthenticationException):
-            problem = f"does not accept {self._login.user} with {self._login.key or 'any key of the SSH agent'}"
-            fix = f"ssh-copy-id {self._login.user}@{self.address}, or set PROXMOX_SSH_KEY in .env"
-        elif isinstance(error, paramiko.SSHException):
-            fix = "`invoke trust` shows and records it" if "host key" in problem else fix
-        else:
-            problem = f"cannot be reached ({str(error) or type(error).__name__})"
-            fix = "is the host up, and sshd running?"
-        return UnreachableError(f"ssh {self.address}", problem, fix)
 
     def _drop(self, transport: paramiko.Transport | None) -> None:
         """End the connection that broke, unless another one has been made meanwhile."""
@@ -281,33 +258,82 @@ class Hosts:
 
 @dataclass(frozen=True)
 class HostKey:
-    """A host's public key as it presents itself: type, base64 text, SHA-256 fingerprint."""
+    """A host's public key as it presents itself: its name in known_hosts, type, base64 text, SHA-256 fingerprint.
 
+    `known` is None where no key of that type is known, and tells else whether it is this one.
+    """
+
+    name: str
     kind: str
     text: str
     fingerprint: str
+    known: bool | None
+
+
+class _ShownError(paramiko.SSHException):
+    def __init__(self, key: paramiko.PKey) -> None:
+        self.key = key
+        super().__init__("the host key was asked for, and nothing else")
+
+
+class _Show(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        raise _ShownError(key)
 
 
 def present(address: str, login: Login) -> HostKey:
-    """Ask a host for its key without logging in; trusts nothing.
+    """Ask a host for its key, by the way that a run would take, without logging in there; trusts nothing.
 
     Raises:
         UnreachableError: it does not answer as an SSH server.
     """
-    host, port = login.reach.get(f"{address}:{login.port}", (address, login.port))
+    connection = _connection(address, login, 10.0)
+    name = _name_of(connection)
+    known = {kind: key.get_base64() for kind, key in (connection.client.get_host_keys().lookup(name) or {}).items()}
+    connection.client.get_host_keys().clear()
+    connection.client.set_missing_host_key_policy(_Show())
     try:
-        with contextlib.closing(socket.create_connection((host, port), timeout=10)) as sock:
-            transport = paramiko.Transport(sock)
-            try:
-                transport.start_client(timeout=10)
-                key = transport.get_remote_server_key()
-            finally:
-                transport.close()
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        raise UnreachableError(
-            f"ssh {address}", f"cannot be reached ({error})", "is the host up, and sshd running?"
-        ) from None
-    return HostKey(key.get_name(), key.get_base64(), key.fingerprint)
+        _connect(connection, 10.0)
+    except _ShownError as shown:
+        kind, text = shown.key.get_name(), shown.key.get_base64()
+        return HostKey(name, kind, text, shown.key.fingerprint, known[kind] == text if kind in known else None)
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise _unreachable(address, login, error) from None
+    finally:
+        connection.close()
+    raise AssertionError("unreachable: no key is known there")
+
+
+def _connect(connection: Connection, limit: float) -> None:
+    sock = None
+    try:
+        if not connection.gateway:
+            sock = socket.create_connection((connection.host, connection.port), limit)
+            # The handshake is many small messages: none of them shall wait for another's receipt.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.connect_kwargs["sock"] = sock
+        connection.open()
+    except BaseException:
+        if sock is not None:
+            sock.close()
+        raise
+
+
+def _unreachable(address: str, login: Login, error: Exception) -> UnreachableError:
+    problem, fix = mask(str(error)), "run the same command again"
+    if isinstance(error, paramiko.BadHostKeyException):
+        got, want = error.key.fingerprint, error.expected_key.fingerprint
+        problem = f"its host key has changed (got {got}, want {want})"
+        fix = f"if it was reinstalled: invoke trust --replace {address}"
+    elif isinstance(error, paramiko.AuthenticationException):
+        problem = f"does not accept {login.user} with {login.key or 'any key of the SSH agent'}"
+        fix = f"ssh-copy-id {login.user}@{address}, or set PROXMOX_SSH_KEY in .env"
+    elif isinstance(error, paramiko.SSHException):
+        fix = "`invoke trust` shows and records it" if "host key" in problem else fix
+    else:
+        problem = f"cannot be reached ({str(error) or type(error).__name__})"
+        fix = "is the host up, and sshd running?"
+    return UnreachableError(f"ssh {address}", problem, fix)
 
 
 def _connection(address: str, login: Login, connect_timeout: float) -> Connection:
@@ -326,10 +352,16 @@ def _connection(address: str, login: Login, connect_timeout: float) -> Connectio
     )
     for each in _chain(connection):
         each.client.set_missing_host_key_policy(_Refuse())
-        name = each.host if each.port == 22 else f"[{each.host}]:{each.port}"
-        for kind, key in (_known(login.known_hosts or Path.home() / ".ssh" / "known_hosts").lookup(name) or {}).items():
+        name = _name_of(each)
+        known = next(filter(None, (_known(path).lookup(name) for path in login.known_hosts)), None)
+        for kind, key in (known or {}).items():
             each.client.get_host_keys().add(name, kind, key)
     return connection
+
+
+def _name_of(connection: Connection) -> str:
+    """Return the name that a host has in a file of known host keys."""
+    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
 
 
 @functools.cache

@@ -249,9 +249,18 @@ class Runner(Generic[C]):
     def _upstream(self, node: _Node, test: Callable[[_Node], bool]) -> bool:
         return any(test(self._nodes[n]) for n in node.step.needs if n in self._nodes)
 
+    def _is_settled(self, node: _Node) -> bool:
+        """Return whether a step failed or was refused for good; one that could not be observed may be by now."""
+        if node.error is not None:
+            return not self._changed_before(node)
+        return node.result.outcome in ("failed", "refused")
+
+    def _changed_before(self, node: _Node) -> bool:
+        return self._upstream(node, lambda n: n.result.outcome == "changed")
+
     def _plan_again(self, node: _Node) -> bool:
         """Compare once more where something before it was applied; return whether there is something to do."""
-        if self._upstream(node, lambda n: n.result.outcome == "changed") or isinstance(node.wanted, Unknown):
+        if self._changed_before(node) or isinstance(node.wanted, Unknown):
             # What came before has changed the world: look again before acting on it.
             self._observe(node, True)
             self._plan(node)
@@ -262,7 +271,7 @@ class Runner(Generic[C]):
     def _apply(self, node: _Node) -> None:
         step, result = node.step, node.result
         current_step.set(step.name)
-        if result.outcome in ("failed", "refused") or not self._plan_again(node):
+        if self._is_settled(node) or not self._plan_again(node):
             self._say(node)
             return
         began = self._clock()

@@ -78,7 +78,8 @@ def start(root: Path, **options: str | int | float | None) -> dict[str, Any]:
         )
         os.close(writer)
         told = pipe.readline().strip()
-        process.wait(START_SECONDS)  # it has left the lab behind, or failed
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(START_SECONDS)  # it has left the lab behind, or failed
     if told == "ready":
         (folder / "options.json").write_text(json.dumps(kept))
     found = running(root)

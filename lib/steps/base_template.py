@@ -29,11 +29,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks."""
+    """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks.
+
+    `backups` are the storages that take backups, looked at only where one is asked for.
+    """
 
     guest: facts.Guest | None
     config: tuple[tuple[str, str], ...]
     clones: tuple[str, ...]
+    backups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,11 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             return Seen(None, (), ())
         config: Mapping[str, Any] = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
         ours = tuple(sorted((str(k), str(v).rstrip("\n")) for k, v in config.items() if k not in ("digest", "meta")))
-        return Seen(guest, ours, self._clones(at, guest) if guest.template else ())
+        return Seen(guest, ours, self._clones(at, guest) if guest.template else (), self._backups(at))
+
+    def _backups(self, at: Session) -> tuple[str, ...]:
+        rows = at.pve.once("/storage") if self._backup else ()
+        return tuple(str(row["storage"]) for row in rows if "backup" in str(row.get("content")).split(","))
 
     def _clones(self, at: Session, guest: facts.Guest) -> tuple[str, ...]:
         """Return the volumes of other guests that hang on this template's disks."""
@@ -176,6 +184,10 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 f"cannot be made anew while {len(seen.clones)} linked clones hang on it ({', '.join(seen.clones[:4])})",
                 "destroy those guests, or make them full clones (move their disks), then run again",
             )
+
+        elif self._anew(seen, wanted) and self._backup and self._backup not in seen.backups:
+            there = ", ".join(seen.backups) or "there is none: allow `backup` in some storage's content"
+            yield Problem(f"storage {self._backup}", "takes no backups", f"--backup with one that does: {there}")
 
     def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
         """Yield the destruction of a finished template; one that never got finished holds nothing to lose."""

@@ -1,7 +1,7 @@
 """Own the tools and the directory storage for cloud images: packages, RBD image, ext4, lasting mount, storage.
 
-A filesystem is made only on an image that is proven never written; what is found
-on any other is named and left alone.
+A filesystem is made only on an image that is proven never written, or that carries our
+mark of a formatting that did not end; what is found on any other is named and left alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lib.steps.validation import Validation
 CONTENT = frozenset({"import", "iso", "snippets"})
 UNITS = "/etc/systemd/system"
 NONE = frozenset({0, 1})
+MARK = "groundwork-formatting"  # on the RBD image from before mkfs begins until it has ended; never while mounted
 PACKAGES = ("libguestfs-tools", "dhcpcd-base")  # the second one on PVE 9: else virt-customize has no network there
 
 
@@ -220,20 +221,26 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
 
     def _format_if_empty(self, host: Host) -> None:
         device = f"/dev/rbd/{self._spec}"
-        found = host.run(read("blkid", "-p", "-o", "export", device, ok=frozenset({0, 2})))
-        kind = facts.filesystem(found.stdout)
-        if kind == "ext4":
-            return
-        marks = facts.signatures(host.run(read("wipefs", "--json", "--no-act", device)).stdout)
-        written = json.loads(host.run(read("rbd", "diff", "--format", "json", self._spec)).stdout or "[]")
-        if kind or marks or written:
-            what = kind or ", ".join(marks) or f"{len(written)} written extents and no known signature"
-            raise RefusedError(
-                f"rbd {self._spec}",
-                f"is not empty and not ext4 (found {what}): it is not formatted",
-                f"look at {device} on {self._host.name}; set tools_storage.image in cluster.toml to another name",
-            )
+        if not self._marked(host):
+            found = host.run(read("blkid", "-p", "-o", "export", device, ok=frozenset({0, 2})))
+            kind = facts.filesystem(found.stdout)
+            if kind == "ext4":
+                return
+            marks = facts.signatures(host.run(read("wipefs", "--json", "--no-act", device)).stdout)
+            written = json.loads(host.run(read("rbd", "diff", "--format", "json", self._spec)).stdout or "[]")
+            if kind or marks or written:
+                what = kind or ", ".join(marks) or f"{len(written)} written extents and no known signature"
+                raise RefusedError(
+                    f"rbd {self._spec}",
+                    f"is not empty and not ext4 (found {what}): it is not formatted",
+                    f"look at {device} on {self._host.name}; set tools_storage.image in cluster.toml to another name",
+                )
+            host.run(write("rbd", "image-meta", "set", self._spec, MARK, "1"))
         host.run(write("mkfs.ext4", "-q", "-L", self._tools.image[:16], device, timeout=300))
+        host.run(write("rbd", "image-meta", "remove", self._spec, MARK))
+
+    def _marked(self, host: Host) -> bool:
+        return host.run(read("rbd", "image-meta", "get", self._spec, MARK, ok=frozenset({0, 2}))).exit == 0
 
     def _announce(self, at: Session, seen: Seen) -> None:
         content = ",".join(sorted(CONTENT))

@@ -49,10 +49,13 @@ class Screen:
         """Print a line."""
         text = mask(text)
         with self._lock:
-            if self._rich is not None:
-                self._rich.print(text, style=style or None, markup=False)
-            else:
-                print(text, file=self._stream, flush=True)
+            try:
+                if self._rich is not None:
+                    self._rich.print(text, style=style or None, markup=False)
+                else:
+                    print(text, file=self._stream, flush=True)
+            except BrokenPipeError:
+                nobody_listens(self._stream)
 
     def title(self, text: str) -> None:
         """Print the first line of a run: what, and against which cluster."""
@@ -115,6 +118,11 @@ class Screen:
         told = ", ".join(f"{number} {WORDS.get(outcome, outcome)}" for outcome, number in counts.items())
         suffix = " (nothing was changed: dry run)" if dry_run else ""
         self.line(f"{run.command}: {run.outcome} in {run.seconds:.2f} s: {told}{suffix}", "bold")
+
+
+def nobody_listens(stream: TextIO) -> None:
+    """Go on in silence where the reader has left (`… | head`): what is being done is finished all the same."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(run: RunResult) -> None:

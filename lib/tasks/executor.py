@@ -6,12 +6,14 @@ later phase would then really run the earlier ones.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from invoke import Call, Context, Executor, Exit
 
 from lib.errors import BAD_CONFIGURATION, INTERRUPTED, GroundworkError
 from lib.secrets import mask
+from lib.tasks.console import nobody_listens
 
 
 class PhaseCall(Call):
@@ -57,6 +59,8 @@ class OneRun(Executor):
             return super().execute(*tasks)
         except GroundworkError as error:
             raise Exit(mask(str(error)), code=error.exit_code) from None
+        except BrokenPipeError:
+            nobody_listens(sys.stdout)
         except KeyboardInterrupt:
             raise Exit("interrupted; the next run finishes what this one began", code=INTERRUPTED) from None
 

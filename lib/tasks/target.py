@@ -79,9 +79,11 @@ def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
     return Target(host, f"Proxmox at {host}", root, access, login, tuple(access.hosts), warnings)
 
 
-def _known_hosts(root: Path, access: Access) -> Path | None:
-    recorded = root / ".groundwork" / "known_hosts"
-    return access.known_hosts or (recorded if recorded.is_file() else None)
+def _known_hosts(root: Path, access: Access) -> tuple[Path, ...]:
+    """Return what `invoke trust` recorded and then the user's own; or the one file that .env names."""
+    if access.known_hosts is not None:
+        return (access.known_hosts,)
+    return (root / ".groundwork" / "known_hosts", Path.home() / ".ssh" / "known_hosts")
 
 
 def _lab(root: Path, cluster: Cluster) -> Target:
@@ -102,7 +104,7 @@ def _lab(root: Path, cluster: Cluster) -> Target:
             f"was made for another cluster.toml (it has no host {', '.join(missing)})",
             "invoke lab.reset, then run again",
         )
-    login = Login("root", 22, root / lab["ssh_key_file"], base / "known_hosts", reach)
+    login = Login("root", 22, root / lab["ssh_key_file"], (base / "known_hosts",), reach)
     told = "rehearsal in the lab (no PROXMOX_HOST is configured; no hardware is touched)"
     return Target("lab", told, base, access, login, tuple(endpoints), ())
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
-from lib.clients.ssh import Hosts, Login, present
+from lib.clients.ssh import Hosts, present
 from lib.config.cluster import load_cluster
 from lib.engine.evidence import write_file
 from lib.errors import GroundworkError, RefusedError
@@ -16,7 +17,7 @@ from lib.tasks.run import root
 from lib.tasks.target import Target, choose, tls_of
 
 
-def record(replace: str) -> None:
+def record(reinstalled: str) -> None:
     """Print each host's key with its fingerprint and record it; then the cluster CA's, fetched over verified SSH.
 
     Raises:
@@ -31,19 +32,16 @@ def record(replace: str) -> None:
     changed = []
     for host in cluster.proxmox.hosts:
         key = present(host.address, target.login)
-        entry = f"{key.kind} {key.text}"
-        name = host.address if target.login.port == 22 else f"[{host.address}]:{target.login.port}"
-        before = known.get(name)
-        state = "known" if before == entry else "new" if before is None else "CHANGED"
+        state = {True: "known", False: "CHANGED", None: "new"}[key.known]
         screen.line(f"  {host.name:<12} {host.address:<16} {key.kind:<22} {key.fingerprint}  {state}")
-        if state == "CHANGED" and replace != host.address:
+        if state == "CHANGED" and reinstalled != host.address:
             changed.append(host.address)
             continue
-        known[name] = entry
+        known[key.name] = f"{key.kind} {key.text}"
     if changed:
         raise RefusedError(
             changed[0],
-            "its host key is not the one that was recorded",
+            "its host key is not the one that is known",
             f"if it was reinstalled: invoke trust --replace {changed[0]}",
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -58,12 +56,8 @@ def _read(path: Path) -> dict[str, str]:
     return {name: rest for name, _, rest in (line.partition(" ") for line in path.read_text().splitlines()) if rest}
 
 
-def _show_ca(screen: Screen, target: Target, known_hosts: Path) -> None:
-    login = (
-        target.login
-        if target.login.reach
-        else Login(target.login.user, target.login.port, target.login.key, known_hosts)
-    )
+def _show_ca(screen: Screen, target: Target, recorded: Path) -> None:
+    login = replace(target.login, known_hosts=(recorded, *target.login.known_hosts))
     hosts = Hosts(login, lambda *_: None)
     try:
         tls = tls_of(target, hosts)

@@ -96,6 +96,17 @@ class Slow(First):
     max_age = 3600.0
 
 
+class Behind(Second):
+    """Can be looked at only when what it needs is there."""
+
+    name = "behind"
+
+    def observe(self, at: World, recent: bool) -> Any:
+        if "first" not in at:
+            raise StepError(self.name, "cannot be seen yet")
+        return super().observe(at, recent)
+
+
 def run(steps: list[Any], world: World, tmp_path: Path, **options: Any) -> dict[str, StepResult]:
     evidence = Evidence(tmp_path / "state.json", "t")
     results = Runner(steps, world, Options(**options), evidence, "d", RunLog(None), Quiet()).run()
@@ -213,3 +224,12 @@ def test_a_corrupt_state_file_is_named_with_its_place_and_the_way_out(tmp_path: 
     assert told in str(caught.value)
     assert "--reset-state" in str(caught.value)
     assert "state.json:1" in str(caught.value)
+
+
+def test_what_could_not_be_seen_is_looked_at_again_when_what_it_needs_is_there(tmp_path: Path) -> None:
+    world: World = {}
+    results = run([First(), Behind()], world, tmp_path)
+    assert [r.outcome for r in results.values()] == ["changed", "changed"]
+    assert world["behind"] == "after one"
+    blind = run([First(), Behind()], {"broken": "first"}, tmp_path)
+    assert [r.outcome for r in blind.values()] == ["failed", "failed"]

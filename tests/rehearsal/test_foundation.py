@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +128,34 @@ def test_a_rebuild_is_refused_until_allowed(lab: Path, run: Callable[..., Any]) 
     assert outcomes(done)["base_template"] == "changed"
 
 
+def test_a_backup_is_made_before_a_template_is_destroyed(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    born = pve("GET", "/nodes/node1/qemu/9002/config")["meta"]
+    anew = ("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--backup")
+    for storage in ("nosuch", "rbd"):  # rbd takes no backups
+        failed = run(*anew, storage)
+        assert failed.returncode == 1
+        assert "Fix:" in failed.stdout
+        assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
+    assert run(*anew, "local").returncode == 0
+    kept = pve("GET", "/nodes/node1/storage/local/content?content=backup")
+    assert [row["vmid"] for row in kept] == [9002]
+    assert [line["path"] for line in writes(journal(lab)) if line["kind"] == "api" and line["method"] == "DELETE"][-2:][
+        0
+    ] == "/nodes/node1/qemu/9002"
+
+
+def test_a_run_goes_on_where_its_reader_has_left(lab: Path, environment: dict[str, str]) -> None:
+    line = f"{sys.executable} -m invoke foundation | head -n 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", line], cwd=lab, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert (lab / ".lab" / "packer" / ".env").exists()
+
+
 def test_no_secret_is_told_anywhere(lab: Path, run: Callable[..., Any]) -> None:
     printed = run("foundation", "--verbose")
     values = dict(line.split("=", 1) for line in (lab / ".lab/packer/.env").read_text().splitlines() if "=" in line)
@@ -164,6 +196,34 @@ def test_a_lasting_fault_is_told_and_the_next_run_ends_well(
     assert "Traceback" not in failed.stdout + failed.stderr
     again = run("foundation")
     assert again.returncode == 0, again.stdout + again.stderr
+
+
+def on_host(checkout: Path, run: Callable[..., Any]) -> Callable[..., str]:
+    """Return a client of the lab's first host that is not the product's: OpenSSH's."""
+    config = checkout / ".lab" / "ssh_config"
+    config.write_text(run("lab.ssh-config").stdout)
+
+    def call(*argv: str) -> str:
+        line = ("ssh", "-F", str(config), "10.10.1.21", shlex.join(argv))
+        return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+
+    return call
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
+def test_only_what_is_proven_empty_or_marked_as_ours_is_formatted(lab: Path, run: Callable[..., Any]) -> None:
+    host = on_host(lab, run)
+    host("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")
+    device = host("rbd", "map", "rbd/rbd-iso").strip()
+    host("mkfs.ext4", "-q", device)
+    host("wipefs", "--all", device)  # written, and no signature: somebody's data, or a formatting that was cut off
+    refused = run("foundation")
+    assert refused.returncode == 4
+    assert "is not formatted" in refused.stdout
+    assert host("wipefs", device) == ""
+    host("rbd", "image-meta", "set", "rbd/rbd-iso", "groundwork-formatting", "1")
+    assert run("foundation").returncode == 0
+    assert "There are 0 metadatum" in host("rbd", "image-meta", "list", "rbd/rbd-iso")
 
 
 def client(checkout: Path) -> Callable[..., Any]:

@@ -70,3 +70,30 @@ def test_another_ca_is_not_trusted(
     unchecked = run("plan")
     assert unchecked.returncode == 0, unchecked.stdout
     assert "TLS verification is turned off" in unchecked.stdout
+
+
+def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    configured(checkout, run, environment, tmp_path)
+    (Path(environment["HOME"]) / ".ssh" / "known_hosts").unlink()
+    unknown = run("plan")
+    assert unknown.returncode == 1
+    assert "invoke trust" in unknown.stdout
+    shown = run("trust")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("SHA256:") == 4
+    assert shown.stdout.count(" new") == 4
+    recorded = checkout / ".groundwork" / "known_hosts"
+    assert recorded.stat().st_mode & 0o777 == 0o600
+    assert run("plan").returncode == 0
+    assert run("trust").stdout.count(" known") == 4
+    node, _, key = recorded.read_text().partition("\n")
+    other = key.partition("\n")[0].split(" ")[2]
+    recorded.write_text(" ".join([*node.split(" ")[:2], other]) + "\n" + key)
+    changed = run("trust")
+    assert changed.returncode == 4
+    assert "10.10.1.21" in changed.stderr
+    assert "invoke trust --replace 10.10.1.21" in run("plan").stdout
+    assert run("trust", "--replace", "10.10.1.21").returncode == 0
+    assert run("plan").returncode == 0

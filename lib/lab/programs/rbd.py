@@ -29,11 +29,12 @@ class _RefusedError(Exception):
 def rbd(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Run one subcommand."""
     options, words = parse(argv, FLAGS, VALUES)
-    words = ["device", words[1], *words[2:]] if words[:1] == ["device"] and len(words) > 1 else words
     name = words[0] if words else "help"
     rest = words[1:]
-    if name in ("device", "showmapped"):
-        name, rest = ("device " + words[1], words[2:]) if name == "device" else ("device list", rest)
+    if name in ("device", "image-meta") and rest:
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    elif name == "showmapped":
+        name = "device list"
     command = COMMANDS.get(name)
     if command is None:
         return Output(22 if words else 1, "", f"error: unknown option '{' '.join(words)}'\n")
@@ -289,10 +290,53 @@ def resize(host: Host, options: dict[str, str], words: list[str]) -> str:
     return ""
 
 
+def _meta(host: Host, options: dict[str, str], words: list[str], count: int) -> tuple[str, Document, list[str]]:
+    pool, image, found = _image(host, options, words)
+    if len(words) <= count:
+        raise _RefusedError(22, "rbd: metadata key was not specified")
+    return f"{pool}/{image}", found, words[1:]
+
+
+def meta_set(host: Host, options: dict[str, str], words: list[str]) -> str:
+    """Keep a value with an image."""
+    name, found, (key, value, *_) = _meta(host, options, words, 2)
+    host.world.put("rbd", name, found | {"meta": found.get("meta", {}) | {key: value}})
+    return ""
+
+
+def meta_get(host: Host, options: dict[str, str], words: list[str]) -> str:
+    """Print a value."""
+    _, found, (key, *_) = _meta(host, options, words, 1)
+    if key not in found.get("meta", {}):
+        why = f"failed to get metadata {key} of image : (2) No such file or directory"
+        raise _RefusedError(2, f"rbd: {why}\nrbd: getting metadata failed: (2) No such file or directory")
+    return f"{found['meta'][key]}\n"
+
+
+def meta_remove(host: Host, options: dict[str, str], words: list[str]) -> str:
+    """Drop a value."""
+    name, found, (key, *_) = _meta(host, options, words, 1)
+    if key not in found.get("meta", {}):
+        raise _RefusedError(2, f"rbd: failed to remove metadata {key} of image : (2) No such file or directory")
+    host.world.put("rbd", name, found | {"meta": {k: v for k, v in found["meta"].items() if k != key}})
+    return ""
+
+
+def meta_list(host: Host, options: dict[str, str], words: list[str]) -> str:
+    """Print all values."""
+    _, _, found = _image(host, options, words)
+    rows = found.get("meta", {})
+    head = f"There {'is' if len(rows) == 1 else 'are'} {len(rows)} metadatum on this image.\n"
+    lines = "\nKey   Value\n" + "".join(f"{key} {value}\n" for key, value in rows.items()) if rows else ""
+    return _told(options, rows, head + lines)
+
+
 COMMANDS = {
     "create": create, "info": info, "ls": ls, "list": ls, "map": map_, "device map": map_, "unmap": unmap,
     "device unmap": unmap, "device list": device_list, "device ls": device_list, "status": status, "diff": diff,
-    "rm": rm, "remove": rm, "resize": resize,
+    "rm": rm, "remove": rm, "resize": resize, "image-meta set": meta_set, "image-meta get": meta_get,
+    "image-meta remove": meta_remove, "image-meta rm": meta_remove, "image-meta list": meta_list,
+    "image-meta ls": meta_list,
 }  # fmt: skip
 
 
