@@ -169,7 +169,7 @@ class Runner(Generic[C]):
         result.reason = step.reason(node.seen, node.wanted)
         if node.recent:
             age = self._evidence.age_of_check(step.name, self._digest) or 0
-            result.reason += f"; slow checks relied on from {_ago(age)}"
+            result.reason += f"; relies on slow checks made {_ago(age)}"
         if node.todo:
             result.reason += "; renewed at every run"
 

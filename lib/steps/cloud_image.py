@@ -201,4 +201,4 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     def reason(self, seen: Seen, wanted: ImportStorage) -> str:
         """Say which image, and how it was looked at."""
         how = "digest computed" if seen.digest is not None else "present"
-        return f"{self._file} ({how})"
+        return f"cloud image {self._cloud.release}, lineage {self._lineage} ({how})"

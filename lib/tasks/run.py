@@ -98,8 +98,23 @@ def run(command: str, phases: Sequence[str], flags: Flags) -> None:
 
 
 def _run(command: str, phases: Sequence[str], flags: Flags) -> None:
+    with Screen(flags.as_json or flags.as_markdown, flags.verbose) as screen:
+        result = _made(command, phases, flags, screen)
+        screen.result(result, flags.dry_run)
+    if flags.as_markdown:
+        sys.stdout.write(result.markdown())
+    elif flags.as_json:
+        print_json(result)
+    code = EXIT.get(result.outcome, OK)
+    if flags.detailed and result.outcome == "pending":
+        code = PENDING
+    if code:
+        raise Exit(code=code)
+
+
+def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> RunResult:
+    """Make the run; what happens meanwhile is told on the screen."""
     began = time.monotonic()
-    screen = Screen(flags.as_json or flags.as_markdown, flags.verbose)
     here = root()
     cluster = load_cluster(here / "cluster.toml")
     target = choose(here, os.environ, cluster)
@@ -127,12 +142,7 @@ def _run(command: str, phases: Sequence[str], flags: Flags) -> None:
     )
     if command == "status":
         _tell_history(result, evidence)
-    _print(result, flags, screen)
-    code = EXIT.get(result.outcome, OK)
-    if flags.detailed and result.outcome == "pending":
-        code = PENDING
-    if code:
-        raise Exit(code=code)
+    return result
 
 
 def _tell_history(result: RunResult, evidence: Evidence) -> None:
@@ -142,14 +152,6 @@ def _tell_history(result: RunResult, evidence: Evidence) -> None:
         if finished:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(finished)))
             step.reason += f"; made so {when}"
-
-
-def _print(result: RunResult, flags: Flags, screen: Screen) -> None:
-    screen.result(result, flags.dry_run)
-    if flags.as_markdown:
-        sys.stdout.write(result.markdown())
-    elif flags.as_json:
-        print_json(result)
 
 
 def _options(flags: Flags) -> Options:

@@ -176,7 +176,7 @@ def test_a_slow_check_is_relied_on_only_while_its_evidence_is_young(tmp_path: Pa
     run([Slow()], world, tmp_path)
     relied = run([Slow()], world, tmp_path)
     assert world["observed"] == [("slow", False), ("slow", True)]
-    assert "relied on" in relied["slow"].reason
+    assert "relies on" in relied["slow"].reason
     run([Slow()], world, tmp_path, deep=True)
     assert world["observed"][-1] == ("slow", False)
     state = json.loads((tmp_path / "state.json").read_text())
