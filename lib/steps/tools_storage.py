@@ -216,7 +216,16 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
                 f"apt would remove {', '.join(gone)} to install {', '.join(names)}",
                 "mend the package sources on that host; nothing was changed",
             )
-        argv = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", *names)
+        argv = (
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "install",
+            "-y",
+            "--no-remove",
+            "--no-install-recommends",
+            *names,
+        )
         host.run(Command(argv, timeout=at.limit(1200)))
 
     def _format_if_empty(self, host: Host) -> None:

@@ -198,14 +198,14 @@ def test_a_lasting_fault_is_told_and_the_next_run_ends_well(
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def on_host(checkout: Path, run: Callable[..., Any]) -> Callable[..., str]:
-    """Return a client of the lab's first host that is not the product's: OpenSSH's."""
+def on_host(checkout: Path, run: Callable[..., Any], address: str = "10.10.1.21") -> Callable[..., str]:
+    """Return a client of one of the lab's hosts that is not the product's: OpenSSH's."""
     config = checkout / ".lab" / "ssh_config"
     config.write_text(run("lab.ssh-config").stdout)
 
-    def call(*argv: str) -> str:
-        line = ("ssh", "-F", str(config), "10.10.1.21", shlex.join(argv))
-        return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    def call(*argv: str, given: str = "") -> str:
+        line = ("ssh", "-F", str(config), address, shlex.join(argv))
+        return subprocess.run(line, input=given, capture_output=True, text=True, check=True).stdout
 
     return call
 

@@ -1,0 +1,138 @@
+"""What `invoke foundation` finds in its way: told with what was found and a fix, and nothing done about it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.lab.world import World
+from tests.rehearsal.test_foundation import client, journal, on_host, outcomes, writes
+
+needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
+
+
+@pytest.fixture
+def lab(checkout: Path, run: Callable[..., Any]) -> Path:
+    run("lab.start", "--task-seconds", "0")
+    return checkout
+
+
+def edit(checkout: Path, pattern: str, text: str) -> None:
+    """Replace the first match of a pattern in cluster.toml."""
+    path = checkout / "cluster.toml"
+    changed, count = re.subn(pattern, text, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1, pattern
+    path.write_text(changed)
+
+
+def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, run: Callable[..., Any]) -> None:
+    pve = client(lab)
+    pve("POST", "/nodes/node3/qemu", {"vmid": "140", "name": "precious", "ipconfig0": "ip=10.10.1.31/24"})
+    edit(lab, r'^bridge = "vmbr0"', 'bridge = "vmbr9"')
+    edit(lab, r"^near_full_percent = 80", "near_full_percent = 1")
+    edit(lab, r"^memory_gib = 24", "memory_gib = 900")
+    edit(lab, r"^disk_gib = 128", "disk_gib = 60000")
+    before = len(journal(lab))
+    result = run("foundation")
+    assert result.returncode == 1
+    for told in (
+        "node1: has no bridge vmbr9",
+        "node4: has no bridge vmbr9",
+        "Ceph: is near full",
+        "memory: does not suffice",
+        "storage rbd: has no room",
+        "VM 140: is somebody else's ('precious' on node3",
+        "10.10.1.31: is configured on somebody else's VM 140",
+    ):
+        assert told in result.stdout, result.stdout
+    own = ("/pools", "pveum")  # the lock, and the administrator's short-lived token
+    done = [str(line) for line in writes(journal(lab)[before:])]
+    assert [line for line in done if not any(word in line for word in own)] == []
+
+
+@needs_ssh
+def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: Callable[..., Any]) -> None:
+    host = on_host(lab, run)
+    source = "/etc/apt/sources.list.d/pve-enterprise.sources"
+    host("tee", source, given="Types: deb\nURIs: https://enterprise.proxmox.com/debian/pve\n")
+    refused = run("foundation")
+    assert refused.returncode == 1
+    assert "no-subscription" in refused.stdout
+    host("rm", source)
+    run("lab.stop")
+    world = World(lab / ".lab" / "world.sqlite")
+    world.put("host", "node1", (world.get("host", "node1") or {}) | {"apt_removes": ["proxmox-ve"]})
+    world.close()
+    removing = run("foundation")
+    assert removing.returncode == 4
+    assert "apt would remove proxmox-ve" in removing.stdout
+    assert "rbd create" not in (lab / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
+
+
+@needs_ssh
+def test_an_image_in_use_elsewhere_is_not_mapped_twice(lab: Path, run: Callable[..., Any]) -> None:
+    there = on_host(lab, run, "10.10.1.22")
+    there("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")
+    there("rbd", "map", "rbd/rbd-iso")
+    result = run("foundation")
+    assert result.returncode == 1
+    assert "is in use on 10.10.1.22" in result.stdout
+    assert on_host(lab, run)("rbd", "device", "list") == ""
+
+
+def test_a_template_with_linked_clones_is_not_destroyed(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    born = pve("GET", "/nodes/node1/qemu/9002/config")["meta"]
+    pve("POST", "/nodes/node1/qemu/9002/clone", {"newid": "700", "full": "0"})
+    edit(lab, r'^packages = \["qemu-guest-agent"\]', 'packages = ["qemu-guest-agent", "nfs-common"]')
+    plan = run("plan", "--json")
+    assert outcomes(plan)["base_template"] == "pending"
+    result = run("foundation", "--allow", "destroy-base-template")
+    assert result.returncode == 1
+    assert "linked clones hang on it" in result.stdout
+    assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
+    pve("DELETE", "/nodes/node1/qemu/700")
+    refused = run("foundation")
+    assert refused.returncode == 4
+    assert "lineage" in refused.stdout
+    assert run("foundation", "--allow", "destroy-base-template").returncode == 0
+    assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] != born
+    assert outcomes(run("foundation", "--json"))["base_template"] == "unchanged"
+
+
+def test_a_local_image_is_sent_and_checked(lab: Path, run: Callable[..., Any], tmp_path: Path) -> None:
+    image = tmp_path / "noble.img"
+    header = b"QFI\xfb" + bytes(20) + (3 << 30).to_bytes(8, "big")  # qcow2, 3 GiB
+    image.write_bytes(header + bytes(2 << 20))
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    edit(lab, r'^file = "" ', f'file = "{image}" ')
+    wrong = run("foundation")
+    assert wrong.returncode == 1
+    assert f"has another digest (got {digest}" in wrong.stdout
+    edit(lab, r'^sha256 = "[0-9a-f]{64}"', f'sha256 = "{digest}"')
+    sent = run("foundation")
+    assert sent.returncode == 0, sent.stdout
+    assert "download-url" not in (lab / ".lab" / "journal.jsonl").read_text()
+    image.unlink()
+    assert run("foundation").returncode == 0  # it is needed only where the image is missing
+
+
+def test_the_older_release_is_served_in_its_own_words(checkout: Path, run: Callable[..., Any]) -> None:
+    run("lab.start", "--task-seconds", "0", "--pve", "8.4")
+    assert run("foundation").returncode == 0
+    again = run("foundation", "--json")
+    assert again.returncode == 0
+    assert outcomes(again)["packer_user"] == "refreshed"
+    assert run("doctor").returncode == 0
+    role = client(checkout)("GET", "/access/roles/GroundworkPacker")
+    assert role["VM.Monitor"] == 1
+    installs = [line for line in journal(checkout) if "apt-get" in line.get("argv", ()) and "install" in line["argv"]]
+    assert installs
+    assert not any("dhcpcd-base" in line["argv"] for line in installs)
