@@ -1,0 +1,61 @@
+"""The SSH client against OpenSSH's own server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from lib.clients.ssh import Host, present
+from lib.command import read, write
+from lib.errors import CommandError, UnreachableError
+from tests.real.sshd import sshd
+
+
+def quiet(what: str, seconds: float, last: str) -> None: ...
+
+
+@pytest.mark.parametrize("sessions", [1, 3, 10])
+def test_many_commands_at_once_keep_to_what_the_server_lets(tmp_path: Path, sessions: int) -> None:
+    with sshd(tmp_path / "sshd", f"MaxSessions {sessions}") as login:
+        host = Host("host", login, quiet, 60.0)
+        results = host.run_all(*(read("printf", "%s", str(number)) for number in range(24)))
+        assert [result.stdout for result in results] == [str(number) for number in range(24)]
+        assert (tmp_path / "sshd" / "log").read_text().count("Accepted publickey") == 1
+        host.close()
+
+
+def test_exit_codes_files_and_what_a_timeout_ends(tmp_path: Path) -> None:
+    with sshd(tmp_path / "sshd") as login:
+        host = Host("host", login, quiet, 60.0)
+        assert host.run(write("tee", str(tmp_path / "there"))).exit == 0
+        host.write(str(tmp_path / "file"), b"content\n", 0o640)
+        assert (tmp_path / "file").read_bytes() == b"content\n"
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+        assert host.read(str(tmp_path / "file")) == b"content\n"
+        assert host.read(str(tmp_path / "none")) is None
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sshd", "there"]
+        with pytest.raises(CommandError, match="ended with 7"):
+            host.run(read("sh", "-c", "exit 7"))
+        with pytest.raises(CommandError, match="did not end within 1 s"):
+            host.run(read("sleep", "60", timeout=1))
+        host.close()
+
+
+def test_a_stranger_is_not_believed_and_a_connection_that_broke_is_made_again(tmp_path: Path) -> None:
+    with sshd(tmp_path / "sshd") as login:
+        known = login.known_hosts[0]
+        key = present("host", login)
+        assert key.known is True
+        assert f"{key.name} {key.kind} {key.text}\n" == known.read_text()
+        host = Host("host", login, quiet, 60.0)
+        host.connect()
+        threading.Timer(0.2, host._transport().close).start()
+        assert host.run(read("sh", "-c", "sleep 0.4; echo done")).stdout == "done\n"
+        host.close()
+        other = tmp_path / "other"
+        other.write_text("")
+        stranger = Host("host", type(login)(login.user, 22, login.key, (other,), login.reach), quiet, 60.0)
+        with pytest.raises(UnreachableError, match="no known host key"):
+            stranger.run(read("true"))
