@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 
 from lib.config.guests import GROUPS, counted, group_of, written
 from lib.config.model import Cluster
@@ -17,6 +17,7 @@ NAME_SERVER = "the name server"
 def addresses(cluster: Cluster) -> Iterator[Found]:
     """Yield every broken rule; an address that is none is said once and left out of the rest."""
     yield from _forms(cluster)
+    yield from _name_server(cluster)
     yield from _ranges(cluster)
     yield from _owners(cluster)
     yield from _networks(cluster)
@@ -71,6 +72,17 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
             yield ("network", "ranges", name), f"is no range (got {text!r})", "first-last"
         elif span[0] > span[1]:
             yield ("network", "ranges", name), f"ends before it begins (got {text})", "first-last"
+
+
+def _name_server(cluster: Cluster) -> Iterator[Found]:
+    for index, text in enumerate(cluster.dns.reverse):
+        try:
+            ip_network(text)
+        except ValueError as error:
+            yield ("dns", "reverse", index), f"is no network (got {text!r}: {error})", "for example fd00:10::/64"
+    for index, text in enumerate(cluster.dns.upstream):
+        if text == cluster.dns.server:
+            yield ("dns", "upstream", index), f"is the name server itself (got {text})", "it would ask itself"
 
 
 def _texts(cluster: Cluster) -> Iterator[tuple[Where, str]]:

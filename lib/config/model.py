@@ -171,6 +171,10 @@ class Dns(Table, frozen=True, kw_only=True):
     service: str
     ttl: Annotated[int, Meta(ge=1, le=604800)] = 3600
     upstream: tuple[Address, ...] = ()
+    reverse: tuple[str, ...] = ()
+    nameserver: str = "ns"
+    contact: str = ""
+    zones: str = ""
 
 
 class Service(Table, frozen=True, kw_only=True):
@@ -178,6 +182,7 @@ class Service(Table, frozen=True, kw_only=True):
 
     address: Address
     name: str
+    wildcard: str = ""
 
 
 class Platform(Table, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 PATH = re.compile(r"/(?!\.)[A-Za-z0-9._@-]+(/(?!\.)[A-Za-z0-9._@-]+)*")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
+MAIL = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@([a-z0-9.-]+)")
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*")
 CSI_VMID = 9999  # Proxmox CSI names its volumes vm-9999-pvc-…
 
@@ -45,6 +46,7 @@ def _all(cluster: Cluster) -> Iterator[Found]:
     yield from _words(cluster)
     yield from _paths_and_versions(cluster)
     yield from _names(cluster)
+    yield from _name_server(cluster)
     yield from _groups(cluster)
     yield from _vmids(cluster)
     yield from addresses(cluster)
@@ -147,14 +149,39 @@ def _names(cluster: Cluster) -> Iterator[Found]:
         (("platform", "services", key, "name"), service.name) for key, service in services
     ]
     for where, name in [(("dns", "domain"), domain), *dotted]:
-        if not all(LABEL.fullmatch(part) for part in name.split(".")) or len(name) > 253:
+        if not is_name(name):
             yield where, f"is no DNS name (got {name!r})", "labels of lower-case letters, digits and -"
+    for key, service in services:
+        if service.wildcard and not (service.wildcard.startswith("*.") and is_name(service.wildcard[2:])):
+            where = ("platform", "services", key, "wildcard")
+            yield where, f"is no wildcard (got {service.wildcard!r})", "for example *.apps"
     seen = {host.name.lower() for host in cluster.proxmox.hosts}
     for where, name in [*labels, *dotted]:
         if name and name in seen:
             fix = "a counted name needs {n}" if where[-1] == "name" and len(where) == 2 else "every name is unique"
             yield where, f"is there twice (got {name})", fix
         seen.add(name)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether the text is a host's DNS name in lower case, without a last dot."""
+    return all(LABEL.fullmatch(part) for part in text.split(".")) and len(text) <= 253
+
+
+def _name_server(cluster: Cluster) -> Iterator[Found]:
+    """Yield what the zones of the chosen back end could not be written with."""
+    dns = cluster.dns
+    if not LABEL.fullmatch(dns.nameserver):
+        fix = "lower-case letters, digits and -, at most 63"
+        yield ("dns", "nameserver"), f"is no DNS label (got {dns.nameserver!r})", fix
+    mail = MAIL.fullmatch(dns.contact)
+    if dns.contact and not (mail and is_name(mail[1])):
+        yield ("dns", "contact"), f"is no mail address (got {dns.contact!r})", "for example hostmaster@example.org"
+    if dns.zones and not PATH.fullmatch(dns.zones):
+        yield ("dns", "zones"), f"is no absolute path (got {dns.zones!r})", "the folder on the name server"
+    if dns.upstream and dns.backend == "bind":
+        fix = "name them under options in the server's own named.conf"
+        yield ("dns", "upstream"), "is nothing that an included file can say to BIND", fix
 
 
 def _groups(cluster: Cluster) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Own finding every wrong key and type in a decoded cluster.toml. Knows no rule between keys; used on the error path.
+"""Own finding every wrong key and type in a decoded input file. Knows no rule between keys; used on the error path.
 
 msgspec stops at the first. Here the tables are walked field by field, and what is wrong
 is replaced by an empty value, so that the rules can still be asked about the rest.
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import difflib
 import typing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from lib.config.model import Cluster
-
 Where = tuple[str | int, ...]
 Found = tuple[Where, str, str]
-WORDS = {str: "a string", int: "a whole number", dict: "a table", tuple: "an array"}
+WORDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table", tuple: "an array"}
+Model = TypeVar("Model", bound=msgspec.Struct)
 
 
-def examine(value: Any) -> tuple[list[Found], Cluster]:
-    """Return what is wrong with keys and types, and the cluster with empty values in those places."""
+def examine(value: Any, wanted: type[Model]) -> tuple[list[Found], Model]:
+    """Return what is wrong with keys and types, and the model with empty values in those places."""
     found: list[Found] = []
-    return found, _mended(value, Cluster, (), found)
+    return found, _mended(value, wanted, (), found)
 
 
 def concerned(where: Where, broken: list[Found]) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config import addresses, cluster, rules, schema, shape
+from lib.config import addresses, reading, rules, schema, shape
 from lib.config.cluster import load_cluster
 from lib.config.model import Machines, expand
 from lib.errors import ConfigurationError, Problem
@@ -46,7 +46,7 @@ def test_every_rule_is_refused_at_its_line_and_nothing_else_is(path: Path, tmp_p
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("room", [addresses, cluster, rules, shape], ids=lambda room: room.__name__)
+@pytest.mark.parametrize("room", [addresses, reading, rules, shape], ids=lambda room: room.__name__)
 def test_there_is_a_file_for_every_complaint_in_the_code(room: ModuleType) -> None:
     """What a rule says begins as below; each such text has to be met by a file of tests/configs/invalid."""
     met = "\n".join(line for path in INVALID for line in expected(path))
