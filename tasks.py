@@ -7,7 +7,7 @@ sys.dont_write_bytecode = False
 
 from invoke import Collection  # noqa: E402
 
-from lib.tasks import across, foundation, lab  # noqa: E402
+from lib.tasks import across, dns, foundation, lab  # noqa: E402
 
 ns = Collection(
     foundation.foundation,
@@ -18,3 +18,4 @@ ns = Collection(
     across.trust,
 )
 ns.add_collection(Collection.from_module(lab), name="lab")
+ns.add_collection(Collection.from_module(dns), name="dns")
