@@ -159,7 +159,7 @@ def _aliases(names: Names) -> Iterator[Found]:
             )
         for one in group:
             if one.record._replace(ttl=0) != alias.record._replace(ttl=0):
-                it = _later(alias, one)
+                it = alias if alias.own and one.record.type != "CNAME" else _later(alias, one)
                 yield it, "name", f"stands beside other data (got {name})", "a CNAME is alone at its name"
 
 
