@@ -32,7 +32,7 @@ API_PORT = 6443  # kubeadm's own
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 SERVICE = re.compile(r"_[a-z0-9-]+\._(tcp|udp|sctp|dccp)\..+")
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 LONGEST_TEXT = 4096  # bytes; an answer has to fit into one message
 
 
