@@ -92,6 +92,7 @@ def build(world: World, cluster: Cluster, shape: Shape, keys: Keys) -> None:
         "perverse": shape.perverse,
         "gateway": cluster.network.gateway,
         "cidr": cluster.network.cidr,
+        "dhcp": cluster.network.ranges.dhcp,
         "nameservers": list(cluster.network.nameservers),
         "domain": cluster.dns.domain,
         "storage": cluster.proxmox.storage,

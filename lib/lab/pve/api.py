@@ -15,9 +15,11 @@ from typing import Any
 from lib.lab.faults import Faults
 from lib.lab.pve import (
     access,
+    agent,
     backup,
     cluster,
     guests,
+    migration,
     nodes,
     params,
     pools,
@@ -35,7 +37,22 @@ from lib.lab.pve.formats import PATTERNS
 from lib.lab.pve.rights import ROOT, Rights, major
 from lib.lab.world import World
 
-AREAS = (access, users, tokens, pools, nodes, cluster, storages, volumes, guests, power, snapshots, backup)
+AREAS = (
+    access,
+    users,
+    tokens,
+    pools,
+    nodes,
+    cluster,
+    storages,
+    volumes,
+    guests,
+    power,
+    agent,
+    migration,
+    snapshots,
+    backup,
+)
 ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUTES)
 WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}
 
@@ -116,7 +133,7 @@ class Api:
             call.node = self._reachable(in_path["node"], node)
         call.params = params.check(route.declaration, merged, major(self.world))
         data = route.handler(call)
-        return success(data, call.started, call.extra)
+        return data if isinstance(data, Answer) else success(data, call.started, call.extra)
 
     def _reachable(self, wanted: str, here: str) -> str:
         if wanted == "localhost":

@@ -56,6 +56,11 @@ def dump_cloudinit(call: Call) -> str:
     return guest_state.cloudinit(call.guest()["config"], call["type"])
 
 
+def rebuild_cloudinit(call: Call) -> None:
+    """PUT …/cloudinit: write the drive anew. Here it is made from the configuration whenever it is read."""
+    call.guest()
+
+
 # ------------------------------------------------------------------- change
 
 
@@ -217,6 +222,7 @@ ROUTES = (
         _UPDATE + " background_delay?:int[1..30] import-working-storage?:storage-id",
     ),
     Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST),
+    Route("PUT", _PATH + "/cloudinit", rebuild_cloudinit, perm("/vms/{vmid}", "VM.Config.Cloudinit"), _GUEST),
     Route("GET", _PATH + "/cloudinit/dump", dump_cloudinit, _AUDIT, f"{_GUEST} type:(user|network|meta)"),
 )
 WORKS = {"qmconfig": _end_update}
