@@ -19,6 +19,13 @@ from lib.lab.programs.host import Host
 if TYPE_CHECKING:
     from lib.lab.journal import Journal
 
+KINDS = {
+    "file": asyncssh.FILEXFER_TYPE_REGULAR,
+    "dir": asyncssh.FILEXFER_TYPE_DIRECTORY,
+    "link": asyncssh.FILEXFER_TYPE_SYMLINK,
+    "block": asyncssh.FILEXFER_TYPE_BLOCK_DEVICE,
+}
+
 
 class _Handle:
     """An open file: a spool of its content, written back at close where it was opened for writing."""
@@ -26,6 +33,7 @@ class _Handle:
     def __init__(self, path: str, writes: bool) -> None:
         self.path = path
         self.writes = writes
+        self.mtime: int | None = None  # that the client set: it has to outlive the writing back
         self.content: IO[bytes] = cast(IO[bytes], tempfile.SpooledTemporaryFile(KEPT))  # noqa: SIM115  (closed with the handle)
 
 
@@ -102,6 +110,12 @@ class Sftp(asyncssh.SFTPServer):
                     while chunk := content.read(1 << 20):
                         digest.update(chunk)
                     files.put_synthetic(handle.path, size, digest.hexdigest(), image_facts(head, size))
+                if handle.mtime is not None:
+                    files.change(handle.path, mtime=handle.mtime)
+
+    def exit(self) -> None:
+        """End the session with exit status 0: scp hands on what it gets, and takes silence for a failure."""
+        self.channel.exit(0)
 
     # ---------------------------------------------------------- attributes
 
@@ -110,8 +124,9 @@ class Sftp(asyncssh.SFTPServer):
         mode = TYPES[found["type"]] | found["mode"]
         when = int(found["mtime"])
         return asyncssh.SFTPAttrs(
-            size=found["size"], uid=found["uid"], gid=0, permissions=mode, atime=when, mtime=when, nlink=1
-        )
+            type=KINDS[found["type"]], size=found["size"], uid=found["uid"], gid=0, permissions=mode, atime=when,
+            mtime=when, nlink=1,
+        )  # fmt: skip
 
     def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Give attributes, links followed."""
@@ -141,6 +156,7 @@ class Sftp(asyncssh.SFTPServer):
         handle = cast(_Handle, file_obj)
         if attrs.size is not None:
             handle.content.truncate(attrs.size)
+        handle.mtime = handle.mtime if attrs.mtime is None else attrs.mtime
         self._set(handle.path, attrs)
 
     def _set(self, path: str, attrs: asyncssh.SFTPAttrs) -> None:

@@ -100,7 +100,7 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
         process_factory=session,
         sftp_factory=lambda channel: Sftp(channel, shell.host, shell.journal),
         encoding=None,
-        allow_scp=False,
+        allow_scp=True,
         agent_forwarding=False,
         line_editor=False,
         server_version="OpenSSH_10.0p2-simulated",
