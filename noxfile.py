@@ -1,4 +1,4 @@
-"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `bench`, `docs`, `e2e`, `lock`.
+"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `judges`, `bench`, `docs`, `e2e`, `lock`.
 
 Each session is a plain virtual environment filled from a hash-pinned file of
 requirements/. What a session runs is configured in pyproject.toml.
@@ -63,6 +63,13 @@ def e2e(session: nox.Session) -> None:
     """Rehearse whole phases through the command line."""
     install(session, "test")
     session.run("pytest", "-n", "auto", "tests/rehearsal", *session.posargs)
+
+
+@nox.session
+def judges(session: nox.Session) -> None:
+    """Let third parties judge the lab: OpenSSH, curl, proxmoxer, OpenTofu with its real provider (.ci/tools/build)."""
+    install(session, "test")
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", "tests/judges", *session.posargs)
 
 
 @nox.session

@@ -37,10 +37,10 @@ def _there(name: str, path: str) -> str:
 class Joined:
     """A running lab and what its tasks tell a third party: `variables` of lab.env, `ssh_config` of lab.ssh-config."""
 
-    def __init__(self, checkout: Path, environment: dict[str, str]) -> None:
+    def __init__(self, checkout: Path, environment: dict[str, str], pve: str) -> None:
         self.checkout = checkout
         self._environment = environment
-        self.invoke("lab.start", "--task-seconds", "0")
+        self.invoke("lab.start", "--task-seconds", "0", "--pve", pve)
         words = shlex.split(self.invoke("lab.env").replace("export ", ""))
         self.variables = dict(word.split("=", 1) for word in words)
         self.ssh_config = checkout / "ssh_config"

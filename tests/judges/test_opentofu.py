@@ -76,9 +76,16 @@ class Tofu:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def founded(lab: Joined) -> Joined:
-    """Return a lab with the base template and Packer's role in it; a second time this changes nothing."""
+@pytest.fixture(scope="module")
+def programs() -> None:
+    """Skip before a lab is started for nothing."""
+    built("tofu")
+    built("terraform-provider-proxmox")
+
+
+@pytest.fixture(scope="module")
+def founded(programs: None, lab: Joined) -> Joined:
+    """Return a lab with the base template and Packer's role in it."""
     lab.invoke("foundation")
     return lab
 
@@ -141,6 +148,7 @@ def test_the_administrator_leads_a_guest_through_its_life(founded: Joined, proxm
     nothing_is_unknown(founded)
 
 
+@pytest.mark.parametrize("lab", ["9.2", "8.4"], indirect=True)
 def test_a_token_with_packer_s_privileges_and_three_more_does_the_same(
     founded: Joined, proxmox: ProxmoxAPI, token: str, tmp_path: Path
 ) -> None:
