@@ -346,7 +346,7 @@ def _connection(address: str, login: Login, connect_timeout: float) -> Connectio
         host,
         user=login.user,
         port=port if login.reach or port != 22 else None,  # else the OpenSSH configuration says it
-        config=_config(None if login.reach else Path.home() / ".ssh" / "config"),
+        config=Config(ssh_config=SSHConfig() if login.reach else _users(Path.home() / ".ssh" / "config"), lazy=True),
         connect_timeout=connect_timeout,
         connect_kwargs=options | {"banner_timeout": connect_timeout, "auth_timeout": connect_timeout},
     )
@@ -365,10 +365,9 @@ def _name_of(connection: Connection) -> str:
 
 
 @functools.cache
-def _config(path: Path | None) -> Config:
-    """Return Fabric's configuration with the user's OpenSSH configuration in it, read once for all hosts."""
-    there = path is not None and path.is_file()
-    return Config(ssh_config=SSHConfig.from_path(str(path)) if there else SSHConfig(), lazy=True)
+def _users(path: Path) -> SSHConfig:
+    """Return the user's OpenSSH configuration, read once for all hosts. (A Fabric Config is nobody else's.)"""
+    return SSHConfig.from_path(str(path)) if path.is_file() else SSHConfig()
 
 
 @functools.cache
