@@ -15,6 +15,7 @@ from asyncssh import FXF_APPEND, FXF_CREAT, FXF_EXCL, FXF_READ, FXF_TRUNC, FXF_W
 
 from lib.lab.files import KEPT, TYPES
 from lib.lab.programs.host import Host
+from lib.lab.provenance import belief
 
 if TYPE_CHECKING:
     from lib.lab.journal import Journal
@@ -25,6 +26,7 @@ KINDS = {
     "link": asyncssh.FILEXFER_TYPE_SYMLINK,
     "block": asyncssh.FILEXFER_TYPE_BLOCK_DEVICE,
 }
+SOURCE = belief("files over SFTP are refused as OpenSSH's server refuses them")
 
 
 class _Handle:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from lib.lab.files import filesystem_of, make_filesystem
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import TOOL, belief
 from lib.lab.world import Document
 
 MIB = 1 << 20
@@ -275,3 +276,5 @@ PROGRAMS = {
     "blkid": blkid, "wipefs": wipefs, "mkfs.ext4": mkfs_ext4, "mke2fs": mkfs_ext4, "mount": mount, "umount": umount,
     "findmnt": findmnt, "mountpoint": mountpoint, "blockdev": blockdev,
 }  # fmt: skip
+_MOUNT = belief("how mount, umount, blockdev and mke2fs print, refuse and end")
+SOURCES = dict.fromkeys(PROGRAMS, TOOL) | dict.fromkeys(("mount", "umount", "blockdev", "mke2fs"), _MOUNT)

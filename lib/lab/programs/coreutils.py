@@ -14,6 +14,7 @@ import time
 from lib.lab.files import TYPES
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output, strerror
+from lib.lab.provenance import TOOL, belief
 from lib.lab.world import Document
 
 KINDS = {"file": "regular file", "dir": "directory", "link": "symbolic link", "block": "block special file"}
@@ -272,3 +273,4 @@ PROGRAMS = {
     "cat": cat, "sha256sum": sha256sum, "stat": stat, "test": test, "readlink": readlink, "realpath": realpath,
     "head": head, "grep": grep, "cmp": cmp, "tee": tee, "df": df,
 }  # fmt: skip
+SOURCES = dict.fromkeys(PROGRAMS, TOOL) | {"df": belief("the columns that df prints")}

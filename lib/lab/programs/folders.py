@@ -13,6 +13,7 @@ import time
 from lib.lab.files import TYPES
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output, strerror
+from lib.lab.provenance import TOOL
 
 
 def ls(host: Host, argv: list[str], stdin: bytes) -> Output:
@@ -266,3 +267,4 @@ PROGRAMS = {
     "ls": ls, "cp": cp, "mv": mv, "rm": rm, "mkdir": mkdir, "rmdir": rmdir, "chmod": chmod, "chown": chown,
     "touch": touch, "ln": ln, "mktemp": mktemp, "truncate": truncate, "find": find,
 }  # fmt: skip
+SOURCES = dict.fromkeys(PROGRAMS, TOOL)

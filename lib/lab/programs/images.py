@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output, strerror
+from lib.lab.provenance import belief
 
 PREFIX = "virt-customize: error: "
 VALUES = (
@@ -86,3 +87,4 @@ def qemu_img(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {"virt-customize": virt_customize, "qemu-img": qemu_img}
+SOURCES = dict.fromkeys(PROGRAMS, belief("what virt-customize and qemu-img print and need"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import belief
 from lib.lab.topology import reachable_names
 
 
@@ -171,3 +172,4 @@ def host_(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {"ip": ip, "ping": ping, "getent": getent, "dig": dig, "host": host_}
+SOURCES = dict.fromkeys(PROGRAMS, belief("what ip, ping, getent, dig and host print"))

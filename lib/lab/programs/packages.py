@@ -10,6 +10,7 @@ import re
 
 from lib.lab.programs.arguments import BadOptionError, parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import TOOL, belief
 
 ENTERPRISE = "https://enterprise.proxmox.com/debian/pve"
 CATALOGUE = {
@@ -147,3 +148,4 @@ def _filled(form: str, name: str, version: str) -> str:
 
 
 PROGRAMS = {"apt-get": apt_get, "dpkg-query": dpkg_query}
+SOURCES = {"apt-get": belief("what apt-get prints"), "dpkg-query": TOOL}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import RECORDED, belief
 from lib.lab.pve.answers import Answer
 
 ROOT = "root@pam"
@@ -304,3 +305,9 @@ def pvesh(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {program: _table_program(program) for program in TABLES} | {"pvesh": pvesh}
+# A subcommand may have a provenance of its own, by its words.
+SOURCES = dict.fromkeys(PROGRAMS, belief("qm, pveum, pvesm and pvesh show what no recording has as they show the rest"))
+SOURCES |= dict.fromkeys(("qm list", "qm create", "qm config", "qm status", "qm template", "qm destroy"), RECORDED)
+SOURCES |= dict.fromkeys(("pveum user list", "pveum role add", "pveum role delete", "pveum acl list"), RECORDED)
+SOURCES |= dict.fromkeys((f"pveum user token {verb}" for verb in ("add", "list", "remove")), RECORDED)
+SOURCES |= dict.fromkeys(("pvesm status", "pvesm path", "pvesh get", "pvesh create", "pvesh delete"), RECORDED)

@@ -12,6 +12,7 @@ from typing import Any
 from lib.lab.files import erase_filesystem, filesystem_of
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import belief
 from lib.lab.world import Document
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -356,3 +357,4 @@ def ceph(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {"rbd": rbd, "ceph": ceph}
+SOURCES = dict.fromkeys(PROGRAMS, belief("rbd and ceph print and end as Ceph's manual says"))

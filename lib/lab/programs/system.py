@@ -6,6 +6,7 @@ import time
 
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import RECORDED, TOOL, belief
 
 
 def hostname(host: Host, argv: list[str], stdin: bytes) -> Output:
@@ -106,3 +107,8 @@ PROGRAMS = {
     "false": lambda host, argv, stdin: Output(1),
     "sync": lambda host, argv, stdin: Output(),
 }
+SOURCES = (
+    dict.fromkeys(PROGRAMS, TOOL)
+    | dict.fromkeys(("hostname", "pveversion"), RECORDED)
+    | dict.fromkeys(("nproc", "uptime"), belief("what nproc and uptime print"))
+)

@@ -13,6 +13,7 @@ import shlex
 from lib.lab.programs import blocks
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
+from lib.lab.provenance import TOOL, belief
 from lib.lab.world import Document
 
 FOLDER = "/etc/systemd/system"
@@ -311,3 +312,5 @@ VERBS = {
     "disable": disable, "is-active": is_active, "is-enabled": is_enabled, "status": status, "cat": cat,
 }  # fmt: skip
 PROGRAMS = {"systemctl": systemctl, "systemd-escape": systemd_escape, "journalctl": journalctl}
+SOURCES = dict.fromkeys(PROGRAMS, belief("what systemctl and journalctl print, and how they end"))
+SOURCES["systemd-escape"] = TOOL

@@ -8,6 +8,7 @@ import errno
 from lib.lab.programs import blocks, coreutils, folders, images, network, packages, proxmox, rbd, system, systemd, web
 from lib.lab.programs.arguments import BadOptionError
 from lib.lab.programs.host import Host, Output, Program
+from lib.lab.provenance import RECORDED, TOOL, Provenance, belief, undeclared
 
 PROGRAMS: dict[str, Program] = {
     **coreutils.PROGRAMS,
@@ -22,6 +23,20 @@ PROGRAMS: dict[str, Program] = {
     **web.PROGRAMS,
     **proxmox.PROGRAMS,
 }
+SOURCES: dict[str, Provenance] = {
+    **coreutils.SOURCES,
+    **folders.SOURCES,
+    **system.SOURCES,
+    **blocks.SOURCES,
+    **rbd.SOURCES,
+    **systemd.SOURCES,
+    **packages.SOURCES,
+    **images.SOURCES,
+    **network.SOURCES,
+    **web.SOURCES,
+    **proxmox.SOURCES,
+}
+_NO_PROGRAM = belief("what bash, env and timeout say of a line without a program")
 NEED_CEPH = frozenset({"rbd", "ceph"})
 FROM_PACKAGE = {"virt-customize": "libguestfs-tools", "dig": "bind9-dnsutils", "host": "bind9-host", "curl": "curl"}
 PREINSTALLED = frozenset({"curl"})
@@ -68,6 +83,18 @@ def find(host: Host, name: str) -> Program | None:
     if package and short not in PREINSTALLED and package not in system_of_host.get("packages", {}):
         return None
     return PROGRAMS.get(short)
+
+
+def source(argv: list[str], exit: int) -> Provenance:
+    """Return what the answer to a command line rests on."""
+    words = [word.rpartition("/")[2] for word in argv]
+    if exit == 127:
+        return TOOL if words[0] in ("env", "timeout") else RECORDED
+    first = next((index for index, word in enumerate(words) if word in PROGRAMS), None)
+    if first is None:
+        return _NO_PROGRAM
+    names = (" ".join(words[first : first + count]) for count in (4, 3, 2, 1))
+    return next((SOURCES[name] for name in names if name in SOURCES), undeclared(words[first]))
 
 
 def _timeout(host: Host, words: list[str], stdin: bytes) -> Output:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.network import lookup
+from lib.lab.provenance import belief
 from lib.lab.world import Document
 
 SPEED = 50e6  # bytes a second
@@ -79,3 +80,4 @@ def curl(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {"wget": wget, "curl": curl}
+SOURCES = dict.fromkeys(PROGRAMS, belief("what wget and curl print, and how they end"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.answers import Refusal, denied, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
@@ -185,13 +186,20 @@ def index(call: Call) -> list[dict[str, str]]:
 
 _MODIFY = perm("/access", "Sys.Modify")
 ROUTES = (
-    Route("GET", "/access", index, everyone),
-    Route("GET", "/access/roles", list_roles, everyone),
-    Route("POST", "/access/roles", create_role, _MODIFY, "roleid:roleid privs?:priv-list"),
-    Route("GET", "/access/roles/{roleid}", get_role, everyone, "roleid:roleid"),
-    Route("PUT", "/access/roles/{roleid}", update_role, _MODIFY, "roleid:roleid append?:bool!privs privs?:priv-list"),
-    Route("DELETE", "/access/roles/{roleid}", delete_role, _MODIFY, "roleid:roleid"),
-    Route("GET", "/access/acl", list_acls, everyone),
+    Route("GET", "/access", index, everyone, by=SCHEMA),
+    Route("GET", "/access/roles", list_roles, everyone, by=RECORDED),
+    Route("POST", "/access/roles", create_role, _MODIFY, "roleid:roleid privs?:priv-list", by=RECORDED),
+    Route("GET", "/access/roles/{roleid}", get_role, everyone, "roleid:roleid", by=RECORDED),
+    Route(
+        "PUT",
+        "/access/roles/{roleid}",
+        update_role,
+        _MODIFY,
+        "roleid:roleid append?:bool!privs privs?:priv-list",
+        by=RECORDED,
+    ),
+    Route("DELETE", "/access/roles/{roleid}", delete_role, _MODIFY, "roleid:roleid", by=SCHEMA),
+    Route("GET", "/access/acl", list_acls, everyone, by=RECORDED),
     Route(
         "PUT",
         "/access/acl",
@@ -199,6 +207,7 @@ ROUTES = (
         _may_modify,
         "path:str roles:roleid-list delete?:bool groups?:groupid-list propagate?:bool tokens?:full-tokenid-list"
         " users?:userid-list",
+        by=RECORDED,
     ),
-    Route("GET", "/access/permissions", permissions, everyone, "path?:str userid?:identity"),
+    Route("GET", "/access/permissions", permissions, everyone, "path?:str userid?:identity", by=RECORDED),
 )

@@ -6,6 +6,7 @@ import hashlib
 import time
 
 from lib.lab.files import Files
+from lib.lab.provenance import SCHEMA
 from lib.lab.pve import storage_state
 from lib.lab.pve.answers import denied, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone
@@ -77,6 +78,7 @@ ROUTES = (
         " performance?:str pigz?:int pool?:str protected?:bool!storage prune-backups?:str quiet?:bool remove?:bool"
         " script?:str stdexcludes?:bool stdout?:bool stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str"
         " vmid?:vmid-list zstd?:int",
+        by=SCHEMA,
     ),
 )
 WORKS = {"vzdump": _end_vzdump}

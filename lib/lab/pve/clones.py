@@ -6,6 +6,7 @@ import re
 import uuid
 from typing import Any
 
+from lib.lab.provenance import RECORDED
 from lib.lab.pve import guest_disks, guest_options, guest_state, storage_state
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, perm
@@ -123,6 +124,7 @@ ROUTES = (
         both(perm("/vms/{vmid}", "VM.Clone"), _INTO),
         "node:node vmid:vmid newid:vmid bwlimit?:int[0..] description?:str format?:(raw|qcow2|vmdk) full?:bool"
         " name?:dns-name pool?:poolid snapname?:configid<..40> storage?:storage-id target?:node",
+        by=RECORDED,
     ),
 )
 WORKS = {"qmclone": _end_clone}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_options, guest_state
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, perm
@@ -212,17 +213,27 @@ _ANY_CONFIG = perm(
 _UPDATE = f"""{_GUEST} {guest_options.OPTIONS} delete?:configid-list digest?:str<..40> force?:bool!delete
 revert?:configid-list skiplock?:bool"""
 ROUTES = (
-    Route("GET", _PATH + "/config", get_config, _AUDIT, f"{_GUEST} current?:bool snapshot?:configid<..40>"),
-    Route("PUT", _PATH + "/config", update_now, _ANY_CONFIG, _UPDATE),
+    Route(
+        "GET", _PATH + "/config", get_config, _AUDIT, f"{_GUEST} current?:bool snapshot?:configid<..40>", by=RECORDED
+    ),
+    Route("PUT", _PATH + "/config", update_now, _ANY_CONFIG, _UPDATE, by=RECORDED),
     Route(
         "POST",
         _PATH + "/config",
         update_later,
         _ANY_CONFIG,
         _UPDATE + " background_delay?:int[1..30] import-working-storage?:storage-id",
+        by=SCHEMA,
     ),
-    Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST),
-    Route("PUT", _PATH + "/cloudinit", rebuild_cloudinit, perm("/vms/{vmid}", "VM.Config.Cloudinit"), _GUEST),
-    Route("GET", _PATH + "/cloudinit/dump", dump_cloudinit, _AUDIT, f"{_GUEST} type:(user|network|meta)"),
+    Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST, by=RECORDED),
+    Route(
+        "PUT",
+        _PATH + "/cloudinit",
+        rebuild_cloudinit,
+        perm("/vms/{vmid}", "VM.Config.Cloudinit"),
+        _GUEST,
+        by=belief("a cloud-init drive is made anew and answers nothing"),
+    ),
+    Route("GET", _PATH + "/cloudinit/dump", dump_cloudinit, _AUDIT, f"{_GUEST} type:(user|network|meta)", by=RECORDED),
 )
 WORKS = {"qmconfig": _end_update}

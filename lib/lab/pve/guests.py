@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_state
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, denied, failure
@@ -189,23 +190,25 @@ unique?:bool!archive"""
 _GUEST_PATH = _QEMU + "/{vmid}"
 _ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
 ROUTES = (
-    Route("GET", _QEMU, list_guests, everyone, "node:node full?:bool"),
-    Route("POST", _QEMU, create, everyone, _CREATE),
-    Route("GET", _GUEST_PATH, index, everyone, GUEST),
+    Route("GET", _QEMU, list_guests, everyone, "node:node full?:bool", by=RECORDED),
+    Route("POST", _QEMU, create, everyone, _CREATE, by=RECORDED),
+    Route("GET", _GUEST_PATH, index, everyone, GUEST, by=SCHEMA),
     Route(
         "DELETE",
         _GUEST_PATH,
         destroy,
         _ALLOCATE,
         f"{GUEST} destroy-unreferenced-disks?:bool purge?:bool skiplock?:bool",
+        by=RECORDED,
     ),
-    Route("POST", _GUEST_PATH + "/template", make_template, _ALLOCATE, f"{GUEST} disk?:({_DISKS})"),
+    Route("POST", _GUEST_PATH + "/template", make_template, _ALLOCATE, f"{GUEST} disk?:({_DISKS})", by=RECORDED),
     Route(
         "PUT",
         _GUEST_PATH + "/resize",
         resize,
         perm("/vms/{vmid}", "VM.Config.Disk"),
         f"{GUEST} disk:({_DISKS}) size:resize digest?:str<..40> skiplock?:bool",
+        by=RECORDED,
     ),
     *guest_config.ROUTES,
     *clones.ROUTES,

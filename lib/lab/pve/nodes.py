@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA, belief
 from lib.lab.pve import cluster, tasks
 from lib.lab.pve.answers import denied, failure, invalid
 from lib.lab.pve.call import Call, Route, either, everyone, perm
@@ -209,22 +210,24 @@ MAY_DOWNLOAD = either(perm("/", "Sys.Audit", "Sys.Modify"), perm("/nodes/{node}"
 _AUDIT = perm("/nodes/{node}", "Sys.Audit")
 _NETWORK_TYPES = """node:node type?:(bridge|bond|eth|alias|vlan|fabric|OVSBridge|OVSBond|OVSPort|OVSIntPort|vnet
 |any_bridge|any_local_bridge|include_sdn)""".replace("\n", "")
+_NAMES = belief("which names an index lists that the schema leaves open")
 ROUTES = (
-    Route("GET", "/version", version, everyone),
-    Route("GET", "/nodes", index, everyone),
-    Route("GET", "/nodes/{node}", node_index, everyone, "node:node"),
-    Route("GET", "/nodes/{node}/version", version, everyone, "node:node"),
-    Route("GET", "/nodes/{node}/status", status, _AUDIT, "node:node"),
-    Route("GET", "/nodes/{node}/network", network, everyone, _NETWORK_TYPES),
-    Route("GET", "/nodes/{node}/network/{iface}", interface, _AUDIT, "node:node iface:str<2..20>"),
-    Route("GET", "/nodes/{node}/dns", dns, _AUDIT, "node:node"),
-    Route("GET", "/nodes/{node}/time", time_of_node, _AUDIT, "node:node"),
+    Route("GET", "/version", version, everyone, by=RECORDED),
+    Route("GET", "/nodes", index, everyone, by=RECORDED),
+    Route("GET", "/nodes/{node}", node_index, everyone, "node:node", by=_NAMES),
+    Route("GET", "/nodes/{node}/version", version, everyone, "node:node", by=RECORDED),
+    Route("GET", "/nodes/{node}/status", status, _AUDIT, "node:node", by=RECORDED),
+    Route("GET", "/nodes/{node}/network", network, everyone, _NETWORK_TYPES, by=RECORDED),
+    Route("GET", "/nodes/{node}/network/{iface}", interface, _AUDIT, "node:node iface:str<2..20>", by=SCHEMA),
+    Route("GET", "/nodes/{node}/dns", dns, _AUDIT, "node:node", by=RECORDED),
+    Route("GET", "/nodes/{node}/time", time_of_node, _AUDIT, "node:node", by=SCHEMA),
     Route(
         "GET",
         "/nodes/{node}/query-url-metadata",
         query_url,
         MAY_DOWNLOAD,
         "node:node url:url verify-certificates?:bool",
+        by=RECORDED,
     ),
     Route(
         "GET",
@@ -233,15 +236,17 @@ ROUTES = (
         everyone,
         "node:node errors?:bool limit?:int[0..] since?:int source?:(archive|active|all) start?:int[0..]"
         " statusfilter?:str typefilter?:str until?:int userfilter?:str vmid?:vmid",
+        by=SCHEMA,
     ),
-    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str"),
-    Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str"),
-    Route("GET", "/nodes/{node}/tasks/{upid}/status", task_status, everyone, "node:node upid:str"),
+    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str", by=_NAMES),
+    Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str", by=SCHEMA),
+    Route("GET", "/nodes/{node}/tasks/{upid}/status", task_status, everyone, "node:node upid:str", by=SCHEMA),
     Route(
         "GET",
         "/nodes/{node}/tasks/{upid}/log",
         task_log,
         everyone,
         "node:node upid:str download?:bool limit?:int[0..] start?:int[0..]",
+        by=SCHEMA,
     ),
 )

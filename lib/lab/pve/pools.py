@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib.lab.provenance import SCHEMA
 from lib.lab.pve import cluster
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import failure
@@ -130,11 +131,13 @@ _ALLOCATE = perm("/pool/{poolid}", "Pool.Allocate")
 _UPDATE = "poolid:poolid allow-move?:bool comment?:str delete?:bool storage?:storage-id-list vms?:vmid-list"
 _TYPE = "type?:(qemu|lxc|storage)"
 ROUTES = (
-    Route("GET", "/pools", list_pools, everyone, f"poolid?:poolid {_TYPE}!poolid"),
-    Route("POST", "/pools", create_pool, _ALLOCATE, "poolid:poolid comment?:str"),
-    Route("PUT", "/pools", update_pool, _ALLOCATE, _UPDATE),
-    Route("DELETE", "/pools", delete_pool, _ALLOCATE, "poolid:poolid"),
-    Route("GET", "/pools/{poolid}", get_pool, perm("/pool/{poolid}", "Pool.Audit"), f"poolid:poolid {_TYPE}"),
-    Route("PUT", "/pools/{poolid}", update_pool, _ALLOCATE, _UPDATE),
-    Route("DELETE", "/pools/{poolid}", delete_pool, _ALLOCATE, "poolid:poolid"),
+    Route("GET", "/pools", list_pools, everyone, f"poolid?:poolid {_TYPE}!poolid", by=SCHEMA),
+    Route("POST", "/pools", create_pool, _ALLOCATE, "poolid:poolid comment?:str", by=SCHEMA),
+    Route("PUT", "/pools", update_pool, _ALLOCATE, _UPDATE, by=SCHEMA),
+    Route("DELETE", "/pools", delete_pool, _ALLOCATE, "poolid:poolid", by=SCHEMA),
+    Route(
+        "GET", "/pools/{poolid}", get_pool, perm("/pool/{poolid}", "Pool.Audit"), f"poolid:poolid {_TYPE}", by=SCHEMA
+    ),
+    Route("PUT", "/pools/{poolid}", update_pool, _ALLOCATE, _UPDATE, by=SCHEMA),
+    Route("DELETE", "/pools/{poolid}", delete_pool, _ALLOCATE, "poolid:poolid", by=SCHEMA),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import guest_state
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guests import present
@@ -93,15 +94,16 @@ _START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node mig
 migration_type?:(secure|insecure) nets-host-mtu?:str@9 skiplock?:bool stateuri?:str<..128> targetstorage?:str
 timeout?:int[0..] with-conntrack-state?:bool@9"""
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST),
-    Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST),
-    Route("POST", _PATH + "/start", start, _POWER, _START),
+    Route("GET", _PATH, index, everyone, _GUEST, by=SCHEMA),
+    Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=RECORDED),
+    Route("POST", _PATH + "/start", start, _POWER, _START, by=SCHEMA),
     Route(
         "POST",
         _PATH + "/stop",
         stop,
         _POWER,
         f"{_GUEST} keepActive?:bool migratedfrom?:node overrule-shutdown?:bool skiplock?:bool timeout?:int[0..]",
+        by=SCHEMA,
     ),
     Route(
         "POST",
@@ -109,9 +111,10 @@ ROUTES = (
         shutdown,
         _POWER,
         f"{_GUEST} forceStop?:bool keepActive?:bool skiplock?:bool timeout?:int[0..]",
+        by=SCHEMA,
     ),
-    Route("POST", _PATH + "/reboot", reboot, _POWER, f"{_GUEST} timeout?:int[0..]"),
-    Route("POST", _PATH + "/reset", reset, _POWER, f"{_GUEST} skiplock?:bool"),
+    Route("POST", _PATH + "/reboot", reboot, _POWER, f"{_GUEST} timeout?:int[0..]", by=SCHEMA),
+    Route("POST", _PATH + "/reset", reset, _POWER, f"{_GUEST} skiplock?:bool", by=SCHEMA),
 )
 WORKS = {
     "qmstart": _end_start,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib.lab.provenance import SCHEMA, belief
 from lib.lab.pve import guest_state
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, perm
@@ -107,10 +108,17 @@ _SNAPSHOT = perm("/vms/{vmid}", "VM.Snapshot")
 _READ = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", "VM.Audit", any_of=True)
 _ROLLBACK = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", any_of=True)
 ROUTES = (
-    Route("GET", _PATH, list_snapshots, perm("/vms/{vmid}", "VM.Audit"), _GUEST),
-    Route("POST", _PATH, create, _SNAPSHOT, f"{_NAMED} description?:str vmstate?:bool"),
-    Route("DELETE", _PATH + "/{snapname}", delete, _SNAPSHOT, f"{_NAMED} force?:bool"),
-    Route("GET", _PATH + "/{snapname}/config", get_config, _READ, _NAMED),
-    Route("POST", _PATH + "/{snapname}/rollback", rollback, _ROLLBACK, f"{_NAMED} start?:bool"),
+    Route("GET", _PATH, list_snapshots, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=SCHEMA),
+    Route("POST", _PATH, create, _SNAPSHOT, f"{_NAMED} description?:str vmstate?:bool", by=SCHEMA),
+    Route("DELETE", _PATH + "/{snapname}", delete, _SNAPSHOT, f"{_NAMED} force?:bool", by=SCHEMA),
+    Route(
+        "GET",
+        _PATH + "/{snapname}/config",
+        get_config,
+        _READ,
+        _NAMED,
+        by=belief("a snapshot's configuration reads as its guest's does"),
+    ),
+    Route("POST", _PATH + "/{snapname}/rollback", rollback, _ROLLBACK, f"{_NAMED} start?:bool", by=SCHEMA),
 )
 WORKS = {"qmsnapshot": _end_create, "qmrollback": _end_rollback, "qmdelsnapshot": _end_delete}

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from lib.lab.files import Files
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
@@ -188,10 +189,22 @@ _ALLOCATE = perm("/storage", "Datastore.Allocate")
 _SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
 _ON_NODE = "node:node storage:storage-id"
 ROUTES = (
-    Route("GET", "/storage", list_storages, everyone, f"type?:({_TYPES})"),
-    Route("POST", "/storage", create_storage, _ALLOCATE, f"storage:storage-id type:({_TYPES}) {_CHANGEABLE} {_FIXED}"),
+    Route("GET", "/storage", list_storages, everyone, f"type?:({_TYPES})", by=RECORDED),
     Route(
-        "GET", "/storage/{storage}", get_storage, perm("/storage/{storage}", "Datastore.Allocate"), "storage:storage-id"
+        "POST",
+        "/storage",
+        create_storage,
+        _ALLOCATE,
+        f"storage:storage-id type:({_TYPES}) {_CHANGEABLE} {_FIXED}",
+        by=RECORDED,
+    ),
+    Route(
+        "GET",
+        "/storage/{storage}",
+        get_storage,
+        perm("/storage/{storage}", "Datastore.Allocate"),
+        "storage:storage-id",
+        by=RECORDED,
     ),
     Route(
         "PUT",
@@ -199,15 +212,17 @@ ROUTES = (
         update_storage,
         _ALLOCATE,
         f"storage:storage-id delete?:configid-list<..4096> digest?:str<..64> {_CHANGEABLE}",
+        by=RECORDED,
     ),
-    Route("DELETE", "/storage/{storage}", delete_storage, _ALLOCATE, "storage:storage-id"),
+    Route("DELETE", "/storage/{storage}", delete_storage, _ALLOCATE, "storage:storage-id", by=SCHEMA),
     Route(
         "GET",
         "/nodes/{node}/storage",
         node_storages,
         everyone,
         "node:node content?:storage-content-list enabled?:bool format?:bool storage?:storage-id target?:node",
+        by=RECORDED,
     ),
-    Route("GET", "/nodes/{node}/storage/{storage}", node_index, _SEE, _ON_NODE),
-    Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, _SEE, _ON_NODE),
+    Route("GET", "/nodes/{node}/storage/{storage}", node_index, _SEE, _ON_NODE, by=SCHEMA),
+    Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, _SEE, _ON_NODE, by=RECORDED),
 )

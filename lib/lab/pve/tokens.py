@@ -11,6 +11,7 @@ import hmac
 import uuid
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, everyone
@@ -176,18 +177,26 @@ _PATH = "/access/users/{userid}/token"
 _ID = "userid:userid<..64> tokenid:tokenid"
 _OWN = either(oneself, over_user("User.Modify"))
 ROUTES = (
-    Route("GET", _PATH, list_tokens, _OWN, "userid:userid<..64>"),
-    Route("GET", _PATH + "/{tokenid}", get_token, _OWN, _ID),
-    Route("POST", _PATH + "/{tokenid}", create_token, _OWN, _ID + " comment?:str expire?:int[0..] privsep?:bool"),
+    Route("GET", _PATH, list_tokens, _OWN, "userid:userid<..64>", by=RECORDED),
+    Route("GET", _PATH + "/{tokenid}", get_token, _OWN, _ID, by=RECORDED),
+    Route(
+        "POST",
+        _PATH + "/{tokenid}",
+        create_token,
+        _OWN,
+        _ID + " comment?:str expire?:int[0..] privsep?:bool",
+        by=RECORDED,
+    ),
     Route(
         "PUT",
         _PATH + "/{tokenid}",
         update_token,
         _OWN,
         _ID + " comment?:str delete?:configid-list@9 expire?:int[0..] privsep?:bool regenerate?:bool@9",
+        by=RECORDED,
     ),
-    Route("DELETE", _PATH + "/{tokenid}", delete_token, _OWN, _ID),
-    Route("GET", "/access/ticket", no_ticket, everyone),
+    Route("DELETE", _PATH + "/{tokenid}", delete_token, _OWN, _ID, by=SCHEMA),
+    Route("GET", "/access/ticket", no_ticket, everyone, by=SCHEMA),
     Route(
         "POST",
         "/access/ticket",
@@ -196,6 +205,7 @@ ROUTES = (
         "password:str username:str<..64> new-format?:bool otp?:str path?:str<..64>!privs privs?:priv-list<..64>!path"
         " realm?:realm<..32> tfa-challenge?:str",
         tokens_allowed=False,
+        by=SCHEMA,
     ),
     Route(
         "PUT",
@@ -204,5 +214,6 @@ ROUTES = (
         either(oneself, both(of_realm, over_user("User.Modify"))),
         "password:str<8..64> userid:userid<..64> confirmation-password?:str<5..64>",
         tokens_allowed=False,
+        by=SCHEMA,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import denied, failure
 from lib.lab.pve.call import Call, Check, Route, both, either, everyone, perm
@@ -227,25 +228,43 @@ _GROUPS = perm("/access/groups", "Group.Allocate")
 _GROUP = "groupid:groupid comment?:str"
 _AUDIT_USER = over_user("User.Modify", "Sys.Audit")
 ROUTES = (
-    Route("GET", "/access/users", list_users, everyone, "enabled?:bool full?:bool"),
+    Route("GET", "/access/users", list_users, everyone, "enabled?:bool full?:bool", by=RECORDED),
     Route(
-        "POST", "/access/users", create_user, both(of_realm, over_user("User.Modify")), _USER + " password?:str<8..64>"
+        "POST",
+        "/access/users",
+        create_user,
+        both(of_realm, over_user("User.Modify")),
+        _USER + " password?:str<8..64>",
+        by=RECORDED,
     ),
-    Route("GET", "/access/users/{userid}", get_user, _AUDIT_USER, "userid:userid<..64>"),
-    Route("PUT", "/access/users/{userid}", update_user, over_user("User.Modify"), _USER + " append?:bool!groups"),
+    Route("GET", "/access/users/{userid}", get_user, _AUDIT_USER, "userid:userid<..64>", by=RECORDED),
     Route(
-        "DELETE", "/access/users/{userid}", delete_user, both(of_realm, over_user("User.Modify")), "userid:userid<..64>"
+        "PUT",
+        "/access/users/{userid}",
+        update_user,
+        over_user("User.Modify"),
+        _USER + " append?:bool!groups",
+        by=RECORDED,
     ),
-    Route("GET", "/access/groups", list_groups, everyone),
-    Route("POST", "/access/groups", create_group, _GROUPS, _GROUP),
+    Route(
+        "DELETE",
+        "/access/users/{userid}",
+        delete_user,
+        both(of_realm, over_user("User.Modify")),
+        "userid:userid<..64>",
+        by=RECORDED,
+    ),
+    Route("GET", "/access/groups", list_groups, everyone, by=SCHEMA),
+    Route("POST", "/access/groups", create_group, _GROUPS, _GROUP, by=SCHEMA),
     Route(
         "GET",
         "/access/groups/{groupid}",
         get_group,
         either(_GROUPS, perm("/access/groups", "Sys.Audit")),
         "groupid:groupid",
+        by=SCHEMA,
     ),
-    Route("PUT", "/access/groups/{groupid}", update_group, _GROUPS, _GROUP),
-    Route("DELETE", "/access/groups/{groupid}", delete_group, _GROUPS, "groupid:groupid"),
-    Route("GET", "/access/domains", list_realms, everyone),
+    Route("PUT", "/access/groups/{groupid}", update_group, _GROUPS, _GROUP, by=SCHEMA),
+    Route("DELETE", "/access/groups/{groupid}", delete_group, _GROUPS, "groupid:groupid", by=SCHEMA),
+    Route("GET", "/access/domains", list_realms, everyone, by=SCHEMA),
 )

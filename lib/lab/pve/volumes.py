@@ -6,6 +6,7 @@ import posixpath
 from typing import Any
 
 from lib.lab.files import Files
+from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import nodes, storage_state
 from lib.lab.pve.answers import denied, failure, invalid
 from lib.lab.pve.call import Call, Route, both, everyone, perm
@@ -253,14 +254,15 @@ _SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", 
 _TEMPLATE = perm("/storage/{storage}", "Datastore.AllocateTemplate")
 _CONTENT = "/nodes/{node}/storage/{storage}/content"
 ROUTES = (
-    Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid"),
-    Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id"),
+    Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid", by=RECORDED),
+    Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id", by=SCHEMA),
     Route(
         "DELETE",
         _CONTENT + "/{volume}",
         delete_volume,
         everyone,
         "node:node volume:str delay?:int[1..30] storage?:storage-id",
+        by=RECORDED,
     ),
     Route(
         "POST",
@@ -268,7 +270,8 @@ ROUTES = (
         download,
         both(_TEMPLATE, nodes.MAY_DOWNLOAD),
         f"{_FETCH} url:url compression?:str verify-certificates?:bool",
+        by=RECORDED,
     ),
-    Route("POST", "/nodes/{node}/storage/{storage}/upload", upload, _TEMPLATE, f"{_FETCH} tmpfilename?:str"),
+    Route("POST", "/nodes/{node}/storage/{storage}/upload", upload, _TEMPLATE, f"{_FETCH} tmpfilename?:str", by=SCHEMA),
 )
 WORKS = {"imgdel": _end_delete, "download": _end_download, "imgcopy": _end_upload}
