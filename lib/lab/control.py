@@ -1,4 +1,4 @@
-"""Own the lab's control listener: loopback HTTP, behind a secret, for status and faults."""
+"""Own the lab's control listener: loopback HTTP; status and faults behind a secret, the status page for a browser."""
 
 from __future__ import annotations
 
@@ -12,29 +12,49 @@ from aiohttp import web
 
 from lib.lab.faults import Faults
 
+PAGE = "/lab"
+# A page of somebody else's may name this listener by a name of its own (DNS rebinding): browsers say so here.
+NAMES = ("127.0.0.1", "localhost")
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+POLICY = "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 
 @dataclass(frozen=True)
 class Control:
     """What the listener may do to the lab, as functions of the one who composed it."""
 
     status: Callable[[], dict[str, Any]]
+    page: Callable[[str], str]
     faults: Faults
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
 
 def make_app(control: Control) -> web.Application:
-    """Make the application; every request carries `Authorization: Bearer SECRET`."""
+    """Make the application; every request but for the page carries `Authorization: Bearer SECRET`."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.host.partition(":")[0] not in NAMES:
+            raise web.HTTPForbidden
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), control.secret.encode()):
+        if request.path != PAGE and not hmac.compare_digest(given.encode(), control.secret.encode()):
             raise web.HTTPUnauthorized
         response: web.StreamResponse = await handler(request)
         return response
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(control.status())
+
+    async def page(_: web.Request) -> web.Response:
+        nonce = secrets.token_urlsafe(16)
+        headers = HEADERS | {"Content-Security-Policy": POLICY.format(nonce)}
+        return web.Response(text=control.page(nonce), content_type="text/html", headers=headers)
 
     async def fault(request: web.Request) -> web.Response:
         body = await request.json()
@@ -52,6 +72,7 @@ def make_app(control: Control) -> web.Application:
     app.add_routes(
         [
             web.get("/status", status),
+            web.get(PAGE, page),
             web.post("/fault", fault),
             web.delete("/fault", clear),
         ]

@@ -38,12 +38,16 @@ class Journal:
     """Appends to one file; `None` as its path keeps nothing."""
 
     def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.began = time.time()
+        self.offset = 0  # where the lines of this start begin
         self._started = time.monotonic()
         self._file: IO[str] | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a", encoding="utf-8")
             path.chmod(0o600)
+            self.offset = self._file.tell()
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one line; `t` is seconds since the lab started."""

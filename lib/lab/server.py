@@ -25,7 +25,7 @@ from aiohttp import web
 from lib.config.cluster import load_cluster
 from lib.errors import GroundworkError
 from lib.lab import keys, ssh, topology
-from lib.lab.control import Control
+from lib.lab.control import PAGE, Control
 from lib.lab.control import make_app as control_app
 from lib.lab.faults import Faults
 from lib.lab.journal import Journal
@@ -34,6 +34,7 @@ from lib.lab.programs.table import run as run_program
 from lib.lab.pve.api import Api
 from lib.lab.pve.http import make_app
 from lib.lab.relay import relay
+from lib.lab.tally import Tally
 from lib.lab.topology import Shape
 from lib.lab.world import World
 
@@ -59,6 +60,8 @@ class Lab:
             self.keys = self._keys({node["name"]: node["address"] for node in self._nodes()})
         self.began = time.monotonic()
         self.journal = Journal(self.folder / "journal.jsonl")
+        self.tally = Tally(self.folder / "journal.jsonl")
+        self.page_url = ""
         self.faults = Faults(self.world)
         self.api = Api(self.world)
         self.stopped = asyncio.Event()
@@ -86,7 +89,16 @@ class Lab:
             "guests": len(self.world.keys("guest")),
             "tasks": sum(task["status"] == "running" for task in self.world.all("task").values()),
             "faults": list(self.world.all("fault").values()),
+            "page": self.page_url,
+            **self.tally.told(),
         }
+
+    def page(self, nonce: str) -> str:
+        """Return the status page."""
+        from lib.lab.page import render  # Jinja2 is not loaded before somebody looks
+
+        lab = json.loads((self.folder / "lab.json").read_text())
+        return render(self.world, self.journal, self.status(), lab, nonce)
 
     # ----------------------------------------------------------- listeners
 
@@ -107,9 +119,12 @@ class Lab:
                 shells[address] = await stack.enter_async_context(
                     self._ssh(shell, self.keys.host_keys[name], before.get(f"ssh {address}", 0))
                 )
-            control = Control(self.status, self.faults)
-            port = await stack.enter_async_context(self._http(control_app(control), None, 0, control=True))
-            self._write_down(api, shells)
+            control = Control(self.status, self.page, self.faults)
+            port = await stack.enter_async_context(
+                self._http(control_app(control), None, before.get("control", 0), control=True)
+            )
+            self.page_url = f"http://127.0.0.1:{port}{PAGE}"
+            self._write_down(api, shells, port)
             self._write(
                 "control.json", json.dumps({"url": f"http://127.0.0.1:{port}", "secret": control.secret}), 0o600
             )
@@ -174,9 +189,9 @@ class Lab:
             "latency_ms": self.latency * 1000,
         }
 
-    def _write_down(self, api: dict[str, str], shells: dict[str, int]) -> None:
+    def _write_down(self, api: dict[str, str], shells: dict[str, int], control: int) -> None:
         ports = {f"api {name}": int(url.rpartition(":")[2]) for name, url in api.items()}
-        ports |= {f"ssh {address}": port for address, port in shells.items()}
+        ports |= {f"ssh {address}": port for address, port in shells.items()} | {"control": control}
         self._write("ports.json", json.dumps(ports), 0o644)
         addresses = {node["name"]: node["address"] for node in self._nodes()}
         self._write("known_hosts", keys.known_hosts(self.keys, addresses, shells), 0o644)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import re
 import shlex
 import time
 import traceback
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[Host, list[str], bytes], Output]
 SECRET_OPTIONS = ("--password", "--cipassword", "--keyring", "--otp", "-password", "-cipassword")
+SECRET_WORD = re.compile(r"(?i)((?:password|secret|token|keyring|otp)\w*=).+", re.DOTALL)
 READS_STDIN = frozenset({"tee", "cat", "dd"})
 SEEN_AS_HUNG = 86400.0
 SLOW_SECONDS = 2.0
@@ -187,5 +189,6 @@ def _limit(argv: list[str]) -> float | None:
 
 
 def masked(argv: list[str]) -> list[str]:
-    """Return the arguments with the values of secret options replaced."""
-    return ["***" if index and argv[index - 1] in SECRET_OPTIONS else word for index, word in enumerate(argv)]
+    """Return the arguments with the values of secret options, variables and headers replaced."""
+    shown = [SECRET_WORD.sub(r"\1***", word) for word in argv]
+    return ["***" if index and argv[index - 1] in SECRET_OPTIONS else word for index, word in enumerate(shown)]

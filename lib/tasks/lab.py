@@ -116,6 +116,10 @@ def status_(c: Context, json: bool = False) -> None:
     print(f"  guests {found['guests']}, running tasks {found['tasks']}")
     for fault in found["faults"]:
         print(f"  fault {fault['kind']} on '{fault['match'] or 'anything'}'")
+    print("  answers " + ", ".join(f"{count} by {kind}" for kind, count in found["answers"].items()))
+    for words, count in found["beliefs"].items():
+        print(f"    believed {count} times: {words}")
+    print(f"  page {found['page']}")
 
 
 def _json(document: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.lab.faults import Faults
+from lib.lab.provenance import SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, everyone
@@ -21,6 +22,7 @@ from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import owner, store
 from lib.lab.world import Document, World
 
+_BELIEF = belief("a guest's agent answers some seconds after it was started, and is refused in these words")
 PACKAGE = "qemu-guest-agent"
 BOOT_SECONDS = 20.0
 SILENT = "QEMU guest agent is not running"
@@ -123,7 +125,7 @@ def _may_ask(call: Call) -> None:
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/agent"
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST),
-    Route("POST", _PATH + "/ping", ping, _may_ask, _GUEST),
-    Route("GET", _PATH + "/network-get-interfaces", network_interfaces, _may_ask, _GUEST),
+    Route("GET", _PATH, index, everyone, _GUEST, by=SCHEMA),
+    Route("POST", _PATH + "/ping", ping, _may_ask, _GUEST, by=_BELIEF),
+    Route("GET", _PATH + "/network-get-interfaces", network_interfaces, _may_ask, _GUEST, by=_BELIEF),
 )

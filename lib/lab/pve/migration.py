@@ -5,6 +5,7 @@ Only guests on shared storages move: what it takes to copy a disk from node to n
 
 from __future__ import annotations
 
+from lib.lab.provenance import belief
 from lib.lab.pve import guest_disks, storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
@@ -14,6 +15,8 @@ from lib.lab.pve.guests import present
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
 
+_MOVES = belief("guests on shared storages move, and others are refused in these words")
+_NO_HA = belief("high availability looks after no guest")
 SECONDS = 20.0
 
 
@@ -56,7 +59,7 @@ def _end_migrate(world: World, task: Document) -> None:
 _MIGRATE = """node:node vmid:vmid target:node bwlimit?:int[0..] force?:bool migration_network?:str
 migration_type?:(secure|insecure) online?:bool targetstorage?:str with-conntrack-state?:bool@9 with-local-disks?:bool"""
 ROUTES = (
-    Route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate, perm("/vms/{vmid}", "VM.Migrate"), _MIGRATE),
-    Route("GET", "/cluster/ha/resources/{sid}", ha_resource, perm("/", "Sys.Audit"), "sid:str"),
+    Route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate, perm("/vms/{vmid}", "VM.Migrate"), _MIGRATE, by=_MOVES),
+    Route("GET", "/cluster/ha/resources/{sid}", ha_resource, perm("/", "Sys.Audit"), "sid:str", by=_NO_HA),
 )
 WORKS = {"qmigrate": _end_migrate}
