@@ -366,7 +366,7 @@ def _name_of(connection: Connection) -> str:
 
 @functools.cache
 def _users(path: Path) -> SSHConfig:
-    """Return the user's OpenSSH configuration, read once for all hosts. (A Fabric Config is nobody else's.)"""
+    """Return the user's OpenSSH configuration, read once for all hosts; a Fabric Config cannot be shared."""
     return SSHConfig.from_path(str(path)) if path.is_file() else SSHConfig()
 
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[Host, list[str], bytes], Output]
 SECRET_OPTIONS = ("--password", "--cipassword", "--keyring", "--otp", "-password", "-cipassword")
-SECRET_WORD = re.compile(r"(?i)((?:password|secret|token|keyring|otp)\w*=).+", re.DOTALL)
+SECRET_WORD = re.compile(  # the second form is in the line of `sh -c LINE`
+    r"(?i)((?:password|secret|token|keyring|otp)\w*=|-(?:password|cipassword|keyring|otp)\s+).+", re.DOTALL
+)
 READS_STDIN = frozenset({"tee", "cat", "dd"})
 SEEN_AS_HUNG = 86400.0
 SLOW_SECONDS = 2.0

@@ -129,6 +129,8 @@ def test_no_secret_is_shown(running: Path) -> None:
         ("--password=x", "--password=***"),
         ("A_TOKEN=x=y", "A_TOKEN=***"),
         ("Authorization: PVEAPIToken=a@pve!b=c", "Authorization: PVEAPIToken=***"),
+        ("pvesh set /access/password --password x", "pvesh set /access/password --password ***"),
+        ("a token for Packer", "a token for Packer"),
         ("--privsep=0", "--privsep=0"),
     ],
 )
@@ -178,6 +180,8 @@ def test_a_program_is_found_behind_its_wrappers() -> None:
         return found.kind
 
     assert of("timeout", "-k", "5", "60", "env", "A=b", "/usr/bin/qm", "list") == "recording"
+    assert of("/bin/sh", "-c", "timeout 60 qm list") == "recording"
+    assert of("sh", "-c", "it's one line", exit=2) == "belief"
     assert of("qm", "migrate", "1", "node2") == "belief"
     assert of("timeout", "5", "nosuchprogram", exit=127) == "real tool"
     assert of("it's one line", exit=2) == "belief"

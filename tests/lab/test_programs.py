@@ -49,6 +49,8 @@ BESIDE_THE_REAL = [
     "env A=b nosuchprogram",
     "timeout 5 nosuchprogram",
     "timeout x ls",
+    "sh -c 'cat a none'",
+    "/bin/sh -c 'timeout 5 head -n 1 a'",
     "realpath a",
     "tee no/b",
     "touch no/b",

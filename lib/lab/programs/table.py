@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shlex
 
 from lib.lab.programs import blocks, coreutils, folders, images, network, packages, proxmox, rbd, system, systemd, web
 from lib.lab.programs.arguments import BadOptionError
@@ -52,6 +53,8 @@ def run(host: Host, argv: list[str], stdin: bytes) -> Output:
         return _timeout(host, rest, stdin)
     if short == "env":
         return _env(host, rest, stdin)
+    if is_shell(argv):
+        return _shell(host, rest[1], stdin)
     program = find(host, name)
     if program is None:
         what = "No such file or directory" if "/" in name else "command not found"
@@ -87,6 +90,8 @@ def find(host: Host, name: str) -> Program | None:
 
 def source(argv: list[str], exit: int) -> Provenance:
     """Return what the answer to a command line rests on."""
+    if is_shell(argv) and exit != 2:
+        return source(shlex.split(argv[2]), exit)
     words = [word.rpartition("/")[2] for word in argv]
     if exit == 127:
         return TOOL if words[0] in ("env", "timeout") else RECORDED
@@ -95,6 +100,19 @@ def source(argv: list[str], exit: int) -> Provenance:
         return _NO_PROGRAM
     names = (" ".join(words[first : first + count]) for count in (4, 3, 2, 1))
     return next((SOURCES[name] for name in names if name in SOURCES), undeclared(words[first]))
+
+
+def is_shell(argv: list[str]) -> bool:
+    """Tell whether a command line is `sh -c LINE`, as other tools wrap what they run."""
+    return len(argv) == 3 and argv[0] in ("sh", "/bin/sh") and argv[1] == "-c"
+
+
+def _shell(host: Host, line: str, stdin: bytes) -> Output:
+    """Run the words of a line as one command, as the line of a session is run: nothing is expanded or joined."""
+    try:
+        return run(host, shlex.split(line), stdin)
+    except ValueError as error:
+        return Output(2, "", f"sh: 1: Syntax error: {error}\n")
 
 
 def _timeout(host: Host, words: list[str], stdin: bytes) -> Output:
