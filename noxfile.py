@@ -17,7 +17,13 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["test", "lint", "types"]
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
-LOCKED = {"run": None, "test": "run", "check": "test", "lock": None}  # file: the one whose pins it has to keep
+LOCKED = {
+    "run": None,
+    "test": "run",
+    "check": "test",
+    "lock": None,
+    "bench": None,
+}  # file: the one whose pins it has to keep
 
 
 @nox.session
@@ -45,9 +51,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the speeds that are promised; fail where one is not kept."""
+    """Measure the speeds that are promised, fail where one is not kept; then set the peers beside ours."""
     install(session, "test")
     session.run("python", "-m", "tests.bench", *session.posargs)
+    peers = Path(session.virtualenv.location) / "peers"  # apart: they want other releases of what we use
+    session.run("python", "-m", "venv", str(peers))
+    pip = (str(peers / "bin" / "python"), "-m", "pip", "install", "--quiet")
+    session.run(*pip, "--require-hashes", "-r", "requirements/bench.txt", external=True)
+    session.run("python", "-m", "tests.bench.peers", env={"GROUNDWORK_PEERS": str(peers / "bin")})
 
 
 @nox.session
