@@ -141,7 +141,7 @@ def compare(bench: Bench, folder: Path, programs: dict[str, str], title: str, ta
     ours = seconds(lambda: bench.line(task))
     count = sum(map(len, wanted.values()))
     print(
-        Figure(f"`invoke {task}`, {title}: {count} observations, hosts asked: {len(wanted)}", ours, None, " s"),
+        Figure(f"`invoke {task}`, {title}: {count} looks, hosts: {len(wanted)}", ours, None, " s"),
         flush=True,
     )
     for name, program in programs.items():
