@@ -168,15 +168,15 @@ class Host:
                 if attempt == TRIES or "key" in error.report.problem:
                     raise
                 problem = error.report.problem
-            except paramiko.ChannelException as error:
-                # This server lets fewer sessions at once: that place is given up for good.
-                place, problem = not self._give_up_place(), f"no further session ({error.text})"
-                if attempt == TRIES:
-                    raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
             except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError) as error:
-                self._drop(transport)
-                problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
-                if attempt == TRIES or not again:
+                problem, last = mask(str(error)) or type(error).__name__, attempt == TRIES
+                if _no_session(error):
+                    # This server lets fewer sessions at once: that place is given up for good.
+                    place, problem = not self._give_up_place(), f"no further session ({problem})"
+                else:
+                    self._drop(transport)
+                    problem, last = f"connection lost ({problem})", last or not again
+                if last:
                     raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
             finally:
                 if place:
@@ -302,6 +302,11 @@ def present(address: str, login: Login) -> HostKey:
     finally:
         connection.close()
     raise AssertionError("unreachable: no key is known there")
+
+
+def _no_session(error: Exception) -> bool:
+    """Tell whether the server refused one more session; paramiko gives only one of several threads the reason."""
+    return isinstance(error, paramiko.ChannelException) or str(error) == "Unable to open channel."
 
 
 def _connect(connection: Connection, limit: float) -> None:

@@ -125,7 +125,7 @@ def _may_ask(call: Call) -> None:
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/agent"
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST, by=SCHEMA),
+    Route("GET", _PATH, index, everyone, _GUEST, by=_BELIEF),
     Route("POST", _PATH + "/ping", ping, _may_ask, _GUEST, by=_BELIEF),
     Route("GET", _PATH + "/network-get-interfaces", network_interfaces, _may_ask, _GUEST, by=_BELIEF),
 )
