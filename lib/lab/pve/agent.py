@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.lab.faults import Faults
-from lib.lab.provenance import SCHEMA, belief
+from lib.lab.provenance import belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, everyone
