@@ -28,9 +28,9 @@ LOCKED = {
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the tests on all cores; what is given after `--` goes to pytest."""
+    """Run the tests on all cores; what is given after `--` goes to pytest. The judges have a session of their own."""
     install(session, "test")
-    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "--ignore", "tests/judges", *session.posargs)
 
 
 @nox.session

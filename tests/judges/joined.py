@@ -5,33 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.product import ROOT, invoke
-
-
-def program(name: str) -> str:
-    """Return where a program is. A missing one is a skip, or a failure where GROUNDWORK_REQUIRE_TOOLS is set."""
-    return _there(name, shutil.which(name) or "")
+from tests.tools import found
 
 
 def built(name: str) -> str:
     """Return where `.ci/tools/build NAME` has put a program."""
     asked = subprocess.run([ROOT / ".ci/tools/build", "--where", name], capture_output=True, text=True, check=True)
     path = asked.stdout.strip()
-    return _there(f"{name} (.ci/tools/build {name})", path if os.access(path, os.X_OK) else "")
-
-
-def _there(name: str, path: str) -> str:
-    if not path:
-        tell = pytest.fail if os.environ.get("GROUNDWORK_REQUIRE_TOOLS") else pytest.skip
-        tell(f"no {name} here")
-    return path
+    return found(f"{name} (.ci/tools/build {name})", path if os.access(path, os.X_OK) else "")
 
 
 class Joined:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.judges.joined import Joined, program
+from tests.judges.joined import Joined
+from tests.tools import tool
 
 
 def curl(lab: Joined, path: str, *words: str, ca: bool = True) -> CompletedProcess[str]:
     trusted = ("--cacert", lab.variables["SSL_CERT_FILE"]) if ca else ()
-    return lab.run(program("curl"), "-sS", *trusted, *words, lab.variables["PROXMOX_URL"] + path, variables={})
+    return lab.run(tool("curl"), "-sS", *trusted, *words, lab.variables["PROXMOX_URL"] + path, variables={})
 
 
 def answer(lab: Joined, path: str, *words: str) -> tuple[str, str]:

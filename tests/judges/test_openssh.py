@@ -8,11 +8,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.judges.joined import Joined, program
+from tests.judges.joined import Joined
+from tests.tools import tool
 
 
 def client(lab: Joined, name: str, *words: str, stdin: str = "") -> CompletedProcess[str]:
-    return lab.run(program(name), "-F", str(lab.ssh_config), *words, stdin=stdin)
+    return lab.run(tool(name), "-F", str(lab.ssh_config), *words, stdin=stdin)
 
 
 def ssh(lab: Joined, *words: str, stdin: str = "") -> CompletedProcess[str]:

@@ -21,16 +21,15 @@ from proxmoxer import ProxmoxAPI
 from lib.errors import StepError, UnreachableError, UsageError
 from lib.lab import attach, start
 from tests.lab.simulated import CLUSTER
+from tests.tools import tool
 
 ADDRESS = CLUSTER.proxmox.hosts[0].address
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def client(root: Path, *words: str, program: str = "ssh", stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} here")
     return subprocess.run(
-        [program, "-q", "-F", str(root / "ssh_config"), *words],
+        [tool(program), "-q", "-F", str(root / "ssh_config"), *words],
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,

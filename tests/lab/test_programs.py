@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from lib.lab.pve import tasks
 from tests.lab.simulated import CLUSTER, Simulated
+from tests.tools import tool
 
 IMAGE = "/var/lib/vz/import/i.qcow2"
 BESIDE_THE_REAL = [
@@ -85,8 +85,7 @@ def fetched(lab: Simulated) -> None:
 @pytest.mark.parametrize("line", BESIDE_THE_REAL)
 def test_core_programs_answer_like_the_real_ones(simulated: Simulated, tmp_path: Path, line: str) -> None:
     """Run the same line in a real folder and in the same folder of a simulated host."""
-    if shutil.which(line.split(maxsplit=1)[0]) is None:
-        pytest.skip(f"no real {line.split(maxsplit=1)[0]} here")
+    tool(line.split(maxsplit=1)[0])
     if line.startswith(ROOT_ONLY) and os.geteuid() != 0:
         pytest.skip("the simulated hosts are root's, this machine is not")
     real = tmp_path / "files"

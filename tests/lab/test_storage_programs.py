@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.simulated import Simulated
+from tests.tools import tool
 
 DEVICE = "/dev/rbd/rbd/x"
 MAP = "[Service]\nType=oneshot\nExecStart=/usr/bin/rbd map rbd/x\nExecStop=/usr/bin/rbd unmap rbd/x\n"
@@ -99,11 +99,7 @@ BESIDE_THE_REAL = {"blkid", "wipefs", "mkfs.ext4", "findmnt"}  # in the two test
 
 
 def _real(*argv: str) -> str:
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
-    program = shutil.which(argv[0], path=path)
-    if program is None:
-        pytest.skip(f"no real {argv[0]} here")
-    return subprocess.run([program, *argv[1:]], capture_output=True, text=True, timeout=20).stdout
+    return subprocess.run([tool(argv[0]), *argv[1:]], capture_output=True, text=True, timeout=20).stdout
 
 
 def test_blkid_and_wipefs_print_what_the_real_ones_print(simulated: Simulated, tmp_path: Path) -> None:

@@ -15,22 +15,13 @@ from pathlib import Path
 import pytest
 
 from lib.clients.ssh import Login
-
-
-def program(name: str) -> str:
-    """Return where a program is; a missing one is a skip, or a failure where GROUNDWORK_REQUIRE_TOOLS is set."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        tell = pytest.fail if os.environ.get("GROUNDWORK_REQUIRE_TOOLS") else pytest.skip
-        tell(f"{name} is not installed")
-    assert found is not None
-    return found
+from tests.tools import tool
 
 
 @contextlib.contextmanager
 def sshd(folder: Path, *options: str) -> Iterator[Login]:
     """Run sshd with `Name value` options added; yield how to log in to it as `host` on port 22."""
-    server, keygen = program("sshd"), program("ssh-keygen")
+    server, keygen = tool("sshd"), tool("ssh-keygen")
     folder.mkdir(mode=0o700)
     for name in ("host", "user"):
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)

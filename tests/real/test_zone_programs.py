@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -30,21 +28,11 @@ from lib.config.records import load_records
 from lib.config.records_model import Own, OwnA, Record
 from lib.zones import render_files
 from tests.records import ROOT, complete, inputs, many, owns, sample
+from tests.tools import tool
 
 VALID = ROOT / "tests" / "configs" / "records" / "valid"
 HOST = "127.0.0.1"
 Asked = dict[tuple[str, str], tuple[int, set[tuple[str | int, ...]]]]
-
-
-def program(name: str) -> str:
-    """Return the program's path; where it is missing, skip, or fail where the tools have to be there."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        told = f"{name} is not installed (Debian: apt-get install bind9 bind9-utils dnsmasq-base)"
-        if os.environ.get("GROUNDWORK_REQUIRE_TOOLS") == "1":
-            pytest.fail(told)
-        pytest.skip(told)
-    return found
 
 
 def free_port() -> int:
@@ -61,7 +49,7 @@ def free_port() -> int:
 def dnsmasq_line(folder: Path, cluster: Cluster, files: Mapping[str, str], port: int) -> list[str]:
     """Write the file where dnsmasq reads it, and return how it is started."""
     (folder / "kubernetes.conf").write_text(files["dnsmasq.conf"])
-    line = [program("dnsmasq"), f"--conf-file={folder}/kubernetes.conf"]
+    line = [tool("dnsmasq"), f"--conf-file={folder}/kubernetes.conf"]
     tested = subprocess.run([*line, "--test"], capture_output=True, text=True)
     assert (tested.returncode, "syntax check OK" in tested.stderr) == (0, True), tested.stderr
     here = (f"--port={port}", f"--listen-address={HOST}", "--bind-interfaces", "--no-resolv", "--no-hosts")
@@ -74,14 +62,14 @@ def named_line(folder: Path, cluster: Cluster, files: Mapping[str, str], port: i
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text)
         if path.startswith("zones/"):
-            run(program("named-checkzone"), "-i", "local", path[6:-5], str(folder / path))
+            run(tool("named-checkzone"), "-i", "local", path[6:-5], str(folder / path))
     (folder / "main.conf").write_text(
         f'options {{ directory "{folder}"; listen-on port {port} {{ {HOST}; }}; listen-on-v6 {{ none; }};\n'
         "pid-file none; session-keyfile none; recursion no; dnssec-validation no; }; controls { };\n"
         f'include "{folder}/named.conf";\n'
     )
-    run(program("named-checkconf"), "-z", str(folder / "main.conf"))
-    return [program("named"), "-g", "-n", "1", "-c", str(folder / "main.conf")]
+    run(tool("named-checkconf"), "-z", str(folder / "main.conf"))
+    return [tool("named"), "-g", "-n", "1", "-c", str(folder / "main.conf")]
 
 
 def run(*line: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.tools import tool
 
 STEPS = ["validation", "tools_storage", "packer_user", "cloud_image", "base_template", "packer_config"]
 
@@ -204,13 +205,12 @@ def on_host(checkout: Path, run: Callable[..., Any], address: str = "10.10.1.21"
     config.write_text(run("lab.ssh-config").stdout)
 
     def call(*argv: str, given: str = "") -> str:
-        line = ("ssh", "-F", str(config), address, shlex.join(argv))
+        line = (tool("ssh"), "-F", str(config), address, shlex.join(argv))
         return subprocess.run(line, input=given, capture_output=True, text=True, check=True).stdout
 
     return call
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
 def test_only_what_is_proven_empty_or_marked_as_ours_is_formatted(lab: Path, run: Callable[..., Any]) -> None:
     host = on_host(lab, run)
     host("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import pytest
 
 from lib.lab.world import World
 from tests.rehearsal.test_foundation import client, journal, on_host, outcomes, writes
-
-needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
 
 
 @pytest.fixture
@@ -56,7 +53,6 @@ def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, 
     assert [line for line in done if not any(word in line for word in own)] == []
 
 
-@needs_ssh
 def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: Callable[..., Any]) -> None:
     host = on_host(lab, run)
     source = "/etc/apt/sources.list.d/pve-enterprise.sources"
@@ -75,7 +71,6 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: C
     assert "rbd create" not in (lab / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
 
 
-@needs_ssh
 def test_an_image_in_use_elsewhere_is_not_mapped_twice(lab: Path, run: Callable[..., Any]) -> None:
     there = on_host(lab, run, "10.10.1.22")
     there("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")
