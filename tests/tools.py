@@ -11,7 +11,7 @@ PLACES = "/usr/local/sbin:/usr/sbin:/sbin"  # a user's PATH leaves them out
 
 
 def tool(name: str) -> str:
-    """Return the program's path; where it is missing the test is skipped, or fails if GROUNDWORK_REQUIRE_TOOLS is set."""
+    """Return where a program is. Where it is missing: skip the test, or fail it if GROUNDWORK_REQUIRE_TOOLS is set."""
     return found(name, shutil.which(name, path=f"{os.environ['PATH']}:{PLACES}") or "")
 
 
