@@ -10,19 +10,28 @@ from typing import Any
 
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
-from lib.lab.provenance import belief
+from lib.lab.provenance import TOOL, belief
 from lib.lab.topology import reachable_names
 
 
 def _links(host: Host) -> list[dict[str, Any]]:
     node = host.world.get("node", host.node) or {}
     up = ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"]
+    every = {"qdisc": "noqueue", "linkmode": "DEFAULT", "group": "default", "txqlen": 1000}
     loop = {"ifindex": 1, "ifname": "lo", "flags": ["LOOPBACK", "UP", "LOWER_UP"], "mtu": 65536, "operstate": "UNKNOWN"}
-    links = [loop | {"link_type": "loopback", "address": "00:00:00:00:00:00", "broadcast": "00:00:00:00:00:00"}]
+    nobody = "00:00:00:00:00:00"
+    links = [every | loop | {"link_type": "loopback", "address": nobody, "broadcast": nobody}]
     bridges = node.get("bridges", [])
     nics = [node["nic"]] if node.get("nic") else []
     for index, name in enumerate([*nics, *bridges]):
-        link = {"ifindex": index + 2, "ifname": name, "flags": up, "mtu": 1500, "operstate": "UP", "link_type": "ether"}
+        link = every | {
+            "ifindex": index + 2,
+            "ifname": name,
+            "flags": up,
+            "mtu": 1500,
+            "operstate": "UP",
+            "link_type": "ether",
+        }
         link |= {"address": node.get("mac", "bc:24:11:00:00:01"), "broadcast": "ff:ff:ff:ff:ff:ff"}
         links.append(link | ({"master": bridges[0]} if name in nics and bridges else {}))
     return links
@@ -31,11 +40,12 @@ def _links(host: Host) -> list[dict[str, Any]]:
 def _addresses(host: Host, link: dict[str, Any]) -> list[dict[str, Any]]:
     node = host.world.get("node", host.node) or {}
     length = ipaddress.ip_network(host.meta().get("cidr", "10.0.0.0/24")).prefixlen
+    row = {"family": "inet", "label": link["ifname"]}
+    for_ever = {"valid_life_time": (1 << 32) - 1, "preferred_life_time": (1 << 32) - 1}
     if link["ifname"] == "lo":
-        return [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8, "scope": "host", "label": "lo"}]
+        return [row | {"local": "127.0.0.1", "prefixlen": 8, "scope": "host"} | for_ever]
     if link["ifname"] in node.get("bridges", [])[:1]:
-        row = {"family": "inet", "local": node["address"], "prefixlen": length, "scope": "global"}
-        return [row | {"label": link["ifname"]}]
+        return [row | {"local": node["address"], "prefixlen": length, "scope": "global"} | for_ever]
     return []
 
 
@@ -60,7 +70,9 @@ def ip(host: Host, argv: list[str], stdin: bytes) -> Output:
         if not links:
             return Output(1, "", f'Device "{name}" does not exist.\n')
     if what.startswith("a"):
-        links = [link | {"addr_info": _addresses(host, link)} for link in links]
+        links = [
+            {k: v for k, v in link.items() if k != "linkmode"} | {"addr_info": _addresses(host, link)} for link in links
+        ]
     if as_json:
         return Output(0, json.dumps(links, separators=(",", ":")) + "\n")
     out = ""
@@ -124,7 +136,11 @@ def ping(host: Host, argv: list[str], stdin: bytes) -> Output:
             f"\n--- {name} ping statistics ---\n{count} packets transmitted, 0 received, 100% packet loss, time 0ms\n\n"
         )
         return Output(1, head + tail, seconds=float(options.get("W", "10")))
-    lines = "".join(f"64 bytes from {address}: icmp_seq={n + 1} ttl=64 time=0.180 ms\n" for n in range(count))
+    lines = (
+        ""
+        if "q" in options
+        else "".join(f"64 bytes from {address}: icmp_seq={n + 1} ttl=64 time=0.180 ms\n" for n in range(count))
+    )
     tail = (
         f"\n--- {name} ping statistics ---\n{count} packets transmitted, {count} received, 0% packet loss, time 0ms\n"
     )
@@ -137,9 +153,8 @@ def getent(host: Host, argv: list[str], stdin: bytes) -> Output:
     if kind == "passwd":
         return Output(0, "root:x:0:0:root:/root:/bin/bash\n") if names in ([], ["root"]) else Output(2)
     if kind not in ("hosts", "ahosts", "ahostsv4"):
-        return Output(
-            1, "", f"Unknown database: {kind}\nTry `getent --help' or `getent --usage' for more information.\n"
-        )
+        hint = "Try `getent --help' or `getent --usage' for more information.\n"
+        return Output(1, hint, f"Unknown database: {kind}\n")
     out, missing = "", False
     for name in names:
         found = lookup(host, name)
@@ -172,4 +187,4 @@ def host_(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 PROGRAMS = {"ip": ip, "ping": ping, "getent": getent, "dig": dig, "host": host_}
-SOURCES = dict.fromkeys(PROGRAMS, belief("what ip, ping, getent, dig and host print"))
+SOURCES = dict.fromkeys(PROGRAMS, TOOL) | dict.fromkeys(("dig", "host"), belief("what dig and host print"))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.network import lookup
-from lib.lab.provenance import belief
+from lib.lab.provenance import TOOL
 from lib.lab.world import Document
 
 SPEED = 50e6  # bytes a second
@@ -48,7 +48,7 @@ def wget(host: Host, argv: list[str], stdin: bytes) -> Output:
     try:
         _keep(host, target, found)
     except OSError as error:
-        return Output(3, "", f"{target}: {error.strerror}\n")
+        return Output(1, "", f"{target}: {error.strerror}\n")
     return Output(seconds=seconds)
 
 
@@ -75,9 +75,10 @@ def curl(host: Host, argv: list[str], stdin: bytes) -> Output:
     try:
         _keep(host, target, found)
     except OSError as error:
-        return Output(23, "", f"curl: (23) Failure writing output to destination: {error.strerror}\n")
+        words = f"curl: (23) Failure writing output to destination: {error.strerror}\n"
+        return Output(23, "", words if told else "")
     return Output(seconds=0.3 + found["size"] / SPEED)
 
 
 PROGRAMS = {"wget": wget, "curl": curl}
-SOURCES = dict.fromkeys(PROGRAMS, belief("what wget and curl print, and how they end"))
+SOURCES = dict.fromkeys(PROGRAMS, TOOL)
