@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lib.lab.pve.answers import Answer
+from lib.lab.pve.http import respond
 from tests.lab.simulated import Simulated
 
 USER, TOKEN = "packer@pve", "packer@pve!build-a"
@@ -33,6 +34,9 @@ class Cluster:
     def grant(self, path: str, role: str, to: str = USER, **extra: Any) -> None:
         kind = "tokens" if "!" in to else "users"
         self.root("PUT", "/access/acl", path=path, roles=role, **{kind: to}, **extra)
+
+    def role(self, name: str, *privileges: str) -> None:
+        self.root("POST", "/access/roles", roleid=name, privs=",".join(privileges))
 
     def held(self, identity: str, path: str) -> set[str]:
         answer = self.send("root@pam", "GET", "/access/permissions", userid=identity, path=path)
@@ -114,6 +118,115 @@ def test_a_clone_needs_guest_target_storage_and_bridge(cluster: Cluster) -> None
         cluster.grant(path, role)
     assert cluster.send(TOKEN, "POST", "/nodes/node1/qemu/9002/clone", **clone).status == 200
     assert cluster.lab.world.get("guest", "9001") is not None
+
+
+def test_a_refusal_names_the_first_privilege_that_lacks(cluster: Cluster) -> None:
+    answer = cluster.send(USER, "GET", "/nodes/node1/query-url-metadata", url="http://x/")
+    assert answer.reason == "Permission check failed"  # one of two would do
+    cluster.root("POST", "/nodes/node1/qemu", vmid=131)
+    answer = cluster.send(USER, "PUT", "/nodes/node1/qemu/131/config", cores=1)
+    assert answer.reason.startswith("Permission check failed (/vms/131, VM.Config.Disk|VM.Config.CDROM|")
+
+
+def test_both_the_tokens_and_its_users_rights_must_propagate(cluster: Cluster) -> None:
+    cluster.grant("/vms", "PVETemplateUser", propagate=0)
+    cluster.grant("/vms", "PVETemplateUser", TOKEN)
+    shown = cluster.root("GET", "/access/permissions", userid=TOKEN)
+    assert shown == {"/vms": {"VM.Audit": 0, "VM.Clone": 0}}
+
+
+def test_a_storage_may_be_in_two_pools(cluster: Cluster) -> None:
+    for pool, role in (("one", "PVEPoolUser"), ("two", "PVEDatastoreUser")):
+        cluster.root("POST", "/pools", poolid=pool)
+        cluster.root("PUT", "/pools", poolid=pool, storage="rbd")
+        cluster.grant(f"/pool/{pool}", role)
+    assert cluster.held(USER, "/storage/rbd") == {"Pool.Audit", "Datastore.Audit", "Datastore.AllocateSpace"}
+    cluster.grant("/pool/one", "NoAccess")
+    assert cluster.held(USER, "/storage/rbd") == set()
+
+
+def test_what_a_pool_gives_does_not_propagate(cluster: Cluster) -> None:
+    cluster.root("POST", "/pools", poolid="ours")
+    cluster.root("POST", "/nodes/node1/qemu", vmid=131, pool="ours")
+    cluster.grant("/pool/ours", "PVETemplateUser")
+    assert cluster.root("GET", "/access/permissions", userid=USER)["/vms/131"] == {"VM.Audit": 0, "VM.Clone": 0}
+
+
+def test_the_listing_shows_every_step_of_an_acls_path(cluster: Cluster) -> None:
+    cluster.grant("/sdn", "PVESDNUser")
+    cluster.grant("/sdn/zones/localnetwork/vmbr0", "NoAccess")
+    shown = cluster.root("GET", "/access/permissions", userid=USER)
+    assert set(shown) == {"/sdn", "/sdn/zones", "/sdn/zones/localnetwork"}
+
+
+def test_a_disabled_or_expired_user_and_his_tokens_are_not_let_in(cluster: Cluster) -> None:
+    value = cluster.root("PUT", f"/access/users/{USER}/token/build-a", regenerate=1)["value"]
+
+    def status(method: str = "GET", path: str = "/version") -> int:
+        headers = {"Authorization": f"PVEAPIToken={TOKEN}={value}"}
+        return respond(cluster.lab.api, "node1", method, path, headers, {}, {})[1].status
+
+    assert status() == 200
+    for what, path in (("user", f"/access/users/{USER}"), ("token", f"/access/users/{USER}/token/build-a")):
+        for off in ({"enable": 0}, {"expire": 1}) if what == "user" else ({"expire": 1},):
+            cluster.root("PUT", path, **off)
+            assert status() == 401
+            assert status("POST", "/pools") == 401
+            cluster.root("PUT", path, **{name: int(name == "enable") for name in off})
+            assert status() == 200
+
+
+def test_an_owner_hands_on_what_he_has_and_no_more(cluster: Cluster) -> None:
+    cluster.role("Owner", "VM.Allocate", "VM.Audit")
+    cluster.role("More", "VM.Audit", "VM.Clone")
+    cluster.role("Less", "VM.Audit")
+    cluster.root("POST", "/access/users", userid="friend@pve")
+    cluster.grant("/vms", "Owner")
+
+    def hand_on(path: str, role: str) -> str:
+        return cluster.send(USER, "PUT", "/access/acl", path=path, roles=role, users="friend@pve").reason
+
+    assert hand_on("/vms/131", "Less") == "OK"
+    assert hand_on("/vms", "Less") == "Permission check failed (/vms, Permissions.Modify)"
+    assert hand_on("/storage/rbd", "Less") == (
+        "Permission check failed (/storage/rbd, Permissions.Modify|Datastore.Allocate)"
+    )
+    refused = "ACL update failed: 400 Parameter verification failed. role: Cannot add role "
+    assert hand_on("/vms/131", "More") == f"{refused}'More' - requires 'Permissions.Modify' or superset of privileges."
+    assert hand_on("/vms/131", "NoAccess") == f"{refused}'NoAccess' - requires 'Permissions.Modify'"
+
+
+def test_a_pool_takes_in_only_what_one_may_hand_on(cluster: Cluster) -> None:
+    cluster.root("POST", "/pools", poolid="ours")
+    cluster.role("PoolOwner", "Pool.Allocate")
+    cluster.grant("/pool/ours", "PoolOwner")
+    answer = cluster.send(USER, "PUT", "/pools", poolid="ours", storage="rbd")
+    assert answer.status == 500
+    refusal = "403 Permission check failed (/storage/rbd, Permissions.Modify|Datastore.Allocate)"
+    assert answer.reason == f"update pools failed: {refusal}"
+
+
+def test_whom_one_may_manage_follows_from_groups(cluster: Cluster) -> None:
+    cluster.root("POST", "/access/groups", groupid="ops")
+    cluster.root("POST", "/access/users", userid="theirs@pve", groups="ops")
+    cluster.root("POST", "/access/users", userid="other@pve")
+    cluster.role("Manager", "User.Modify")
+    cluster.grant("/access/groups/ops", "Manager")
+    cluster.grant("/access/realm", "PVEUserAdmin")
+
+    def refusal(method: str, path: str, **params: Any) -> str:
+        return cluster.send(USER, method, path, **params).reason
+
+    assert refusal("GET", "/access/users/theirs@pve") == "OK"
+    assert refusal("GET", "/access/users/other@pve") == "Permission check failed"
+    assert refusal("GET", "/access/users/nobody@pve") == "no such user ('nobody@pve')"
+    assert refusal("POST", "/access/users/theirs@pve/token/tok") == "OK"
+    assert refusal("POST", "/access/users/other@pve/token/tok") == "Permission check failed"
+    assert refusal("POST", "/access/users", userid="new@pve") == "Permission check failed (/access/groups, User.Modify)"
+    assert refusal("POST", "/access/users", userid="new@pve", groups="ops") == "OK"
+    listed = cluster.send(USER, "GET", "/access/users").body
+    assert listed is not None
+    assert {row["userid"] for row in listed["data"]} == {USER, "theirs@pve", "new@pve"}
 
 
 def test_destroying_a_guest_takes_its_acls_along(cluster: Cluster) -> None:

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
-from lib.lab.pve.answers import Refusal, denied, failure, invalid
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.checks import modifiers, normal
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import Rights, split_token
 from lib.lab.world import World
@@ -17,8 +18,6 @@ _ACL_PATH = re.compile(
     r"|/sdn|/sdn/(zones|controllers|dns|ipams|fabrics)(/[\w.-]+){0,3}|/storage(/[\w.-]+)?|/vms(/[1-9][0-9]{2,})?"
     r"|/mapping(/(notifications|dir|pci|usb|hwrng)(/[\w.-]+)?)?"
 )
-# Who owns one of these may hand on what he has himself, without Permissions.Modify.
-_OWNERS = {"storage": "Datastore.Allocate", "vms": "VM.Allocate", "pool": "Pool.Allocate"}
 
 
 def acl_key(path: str, kind: str, ugid: str, role: str) -> str:
@@ -104,21 +103,28 @@ def list_acls(call: Call) -> list[dict[str, Any]]:
     return [
         acl
         for acl in call.world.all("acl").values()
-        if auditor or call.is_root or call.may(acl["path"], "Permissions.Modify")
+        if auditor or call.may(acl["path"], *modifiers(acl["path"]), any_of=True)
     ]
 
 
-def _may_modify(call: Call) -> None:
-    path = _normal(str(call.get("path", "")))
-    if call.may(path, "Permissions.Modify"):
+def _may_hand_on(call: Call, path: str, role: str) -> None:
+    """Let those who may not modify permissions hand on what they hold themselves, and no more."""
+    held = call.rights.permissions(call.identity, path)
+    if "Permissions.Modify" in held:
         return
-    owner = _OWNERS.get(path.strip("/").split("/")[0])
-    if owner is None or path.count("/") < 2 or not call.may(path, owner):
-        raise denied(path, "Permissions.Modify")
-
-
-def _normal(path: str) -> str:
-    return re.sub(r"/+", "/", path).rstrip("/") or "/"
+    verb = "remove" if call.get("delete") else "add"
+    propagates = bool(call.get("propagate", 1)) and not call.get("delete")
+    lacking = ""
+    privileges = call.rights.roles()[role]
+    if not privileges <= held.keys():
+        lacking = " - requires 'Permissions.Modify' or superset of privileges."
+    elif propagates and not all(held[name] for name in privileges):
+        lacking = " with propagation - requires 'Permissions.Modify' or propagated superset of privileges."
+    elif role == "NoAccess":
+        lacking = " - requires 'Permissions.Modify'"
+    if lacking:
+        refusal = invalid(role=f"Cannot {verb} role '{role}'{lacking}")
+        raise failure(f"ACL update failed: {refusal.told}")
 
 
 def update_acl(call: Call) -> None:
@@ -126,12 +132,13 @@ def update_acl(call: Call) -> None:
     if not any(name in call.params for name in ("users", "groups", "tokens")):
         need = "either 'users', 'groups' or 'tokens' is required."
         raise invalid(users=need, groups=need, tokens=need)
-    path = _normal(call["path"])
-    if not _ACL_PATH.fullmatch(path):
+    path = normal(call["path"])
+    if not call.get("delete") and not _ACL_PATH.fullmatch(path):
         raise invalid(path=f"invalid ACL path '{call['path']}'")
     for role in split_list(call["roles"]):
         if role not in call.rights.roles():
             raise failure(f"ACL update failed: role '{role}' does not exist")
+        _may_hand_on(call, path, role)
         for kind, ugid in _subjects(call):
             key = acl_key(path, kind, ugid, role)
             if call.get("delete"):
@@ -142,18 +149,17 @@ def update_acl(call: Call) -> None:
 
 
 def _subjects(call: Call) -> list[tuple[str, str]]:
-    deleting = call.get("delete")
     found = []
     for group in split_list(call.get("groups", "")):
-        if not deleting and call.world.get("group", group) is None:
+        if call.world.get("group", group) is None:
             raise failure(f"ACL update failed: group '{group}' does not exist")
         found.append(("group", group))
     for user in split_list(call.get("users", "")):
-        if not deleting and call.world.get("user", user) is None:
+        if call.world.get("user", user) is None:
             raise failure(f"ACL update failed: user '{user}' does not exist")
         found.append(("user", user))
     for token in split_list(call.get("tokens", "")):
-        if not deleting and call.world.get("token", token) is None:
+        if call.world.get("token", token) is None:
             user, name = split_token(token)
             raise failure(f"ACL update failed: no such token '{name}' for user '{user}'")
         found.append(("token", token))
@@ -166,13 +172,11 @@ def _subjects(call: Call) -> list[tuple[str, str]]:
 def permissions(call: Call) -> dict[str, dict[str, int]]:
     """GET /access/permissions: one's own, or (for an auditor) another identity's."""
     identity = call.get("userid", call.identity)
-    if identity != call.identity and not call.may("/access", "Sys.Audit"):
-        own_token = split_token(identity)[0] == call.identity
-        if not own_token:
-            raise Refusal(403, "Permission check failed (/access, Sys.Audit)")
+    if call.identity not in (identity, split_token(identity)[0]):
+        call.need("/access", "Sys.Audit")
     if "path" not in call.params:
         return call.rights.effective(identity)
-    path = _normal(call["path"])
+    path = normal(call["path"])
     if not _ACL_PATH.fullmatch(path):
         raise invalid(path=f"invalid ACL path '{call['path']}'")
     return {path: call.rights.permissions(identity, path)}
@@ -204,7 +208,7 @@ ROUTES = (
         "PUT",
         "/access/acl",
         update_acl,
-        _may_modify,
+        ("perm-modify", "{path}"),
         "path:str roles:roleid-list delete?:bool groups?:groupid-list propagate?:bool tokens?:full-tokenid-list"
         " users?:userid-list",
         by=RECORDED,

@@ -15,9 +15,8 @@ from lib.lab.faults import Faults
 from lib.lab.provenance import belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, everyone
+from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
-from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import owner, store
 from lib.lab.world import Document, World
@@ -117,15 +116,20 @@ def _lease(world: World, mac: str) -> str:
     return f"{leases[mac]}/{ipaddress.ip_network(meta['cidr']).prefixlen}" if leases[mac] else ""
 
 
-def _may_ask(call: Call) -> None:
-    names = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted") if major(call.world) >= 9 else ("VM.Monitor",)
-    call.need(f"/vms/{call['vmid']}", *names, any_of=True)
-
-
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/agent"
+_ASK = perm("/vms/{vmid}", "VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", any_of=True)
+_MONITOR = perm("/vms/{vmid}", "VM.Monitor")
 ROUTES = (
     Route("GET", _PATH, index, everyone, _GUEST, by=_BELIEF),
-    Route("POST", _PATH + "/ping", ping, _may_ask, _GUEST, by=_BELIEF),
-    Route("GET", _PATH + "/network-get-interfaces", network_interfaces, _may_ask, _GUEST, by=_BELIEF),
+    Route("POST", _PATH + "/ping", ping, _ASK, _GUEST, by=_BELIEF, check_before_9=_MONITOR),
+    Route(
+        "GET",
+        _PATH + "/network-get-interfaces",
+        network_interfaces,
+        _ASK,
+        _GUEST,
+        by=_BELIEF,
+        check_before_9=_MONITOR,
+    ),
 )

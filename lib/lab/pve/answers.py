@@ -36,6 +36,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and reads as one wher
         self.errors = errors
         self.bodiless = bodiless
 
+    @property
+    def told(self) -> str:
+        """How it reads in a task's log or inside another message: with its status, unless something just died."""
+        lines = [self.message if self.status == 500 else f"{self.status} {self.message}"]
+        return "\n".join([*lines, *(f"{name}: {text}" for name, text in (self.errors or {}).items())])
+
     def answer(self) -> Answer:
         """Return the answer that the refused client sees."""
         reason = " ".join(self.message.split("\n")).strip()

@@ -57,4 +57,4 @@ def _is_active(api: Api, userid: str) -> bool:
 
 
 def _expired(api: Api, moment: int) -> bool:
-    return bool(moment) and moment <= api.clock()
+    return bool(moment) and moment < int(api.clock())

@@ -8,17 +8,21 @@ import time
 from lib.lab.files import Files
 from lib.lab.provenance import SCHEMA
 from lib.lab.pve import storage_state
-from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.world import Document, World
 
+_ROOT_ONLY = ("prune-backups", "tmpdir", "dumpdir", "script", "bwlimit", "ionice")
 _SUFFIXES = {"0": "", "1": ".lzo", "gzip": ".gz", "lzo": ".lzo", "zstd": ".zst"}
 
 
 def vzdump(call: Call) -> str:
     """POST /nodes/{node}/vzdump."""
+    for name in _ROOT_ONLY:
+        if name in call.params and not call.is_root:
+            raise invalid(**{name: "Only root may set this option."})
     vmids = split_list(call.get("vmid", ""))
     if call.get("all"):
         vmids = [vmid for vmid, guest in call.world.all("guest").items() if guest["node"] == call.node]
@@ -26,11 +30,9 @@ def vzdump(call: Call) -> str:
         vmids = [vmid for vmid, guest in call.world.all("guest").items() if guest.get("pool") == call["pool"]]
     if not vmids:
         raise invalid(vmid="property is missing and it is not optional")
-    for vmid in vmids:
-        if not call.may(f"/vms/{vmid}", "VM.Backup"):
-            raise denied(f"/vms/{vmid}", "VM.Backup")
     storage = call.get("storage", "local")
-    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    if "storage" in call.params:
+        call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
     section = storage_state.need_on(call.world, storage, call.node)
     if "backup" not in storage_state.contents(section):
         raise failure(
@@ -39,7 +41,19 @@ def vzdump(call: Call) -> str:
         )
     subject = vmids[0] if len(vmids) == 1 else ""
     args = {"vmids": vmids, "storage": storage, "suffix": _SUFFIXES[call.get("compress", "0")]}
+    args["all"] = call.get("all", 0)
     return call.start("vzdump", subject, 40.0 * len(vmids), **args)
+
+
+def _allowed(world: World, task: Document) -> list[str]:
+    """Return the guests that may be backed up; of all of a node the others are left out, a named one is refused."""
+    who, args = caller(world, task), task["args"]
+    if args["all"]:
+        return [vmid for vmid in args["vmids"] if who.may(f"/vms/{vmid}", "VM.Backup")]
+    for vmid in args["vmids"]:
+        if world.peek("guest", vmid) is not None:
+            who.need(f"/vms/{vmid}", "VM.Backup")
+    return list(args["vmids"])
 
 
 def _end_vzdump(world: World, task: Document) -> None:
@@ -49,7 +63,7 @@ def _end_vzdump(world: World, task: Document) -> None:
         raise TaskFailed(f"storage '{args['storage']}' does not exist")
     files, folder = Files(world, task["node"]), storage_state.folder(section, "backup")
     stamp = time.strftime("%Y_%m_%d-%H_%M_%S", time.gmtime(task["starttime"]))
-    for vmid in args["vmids"]:
+    for vmid in _allowed(world, task):
         guest = world.get("guest", vmid)
         if guest is None or guest["node"] != task["node"]:
             raise TaskFailed(f"Backup of VM {vmid} failed - unable to find VM '{vmid}'")

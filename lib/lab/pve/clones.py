@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from lib.lab.provenance import RECORDED
-from lib.lab.pve import guest_disks, guest_options, guest_state, storage_state
+from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, storage_state
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, perm
 from lib.lab.pve.guest_options import is_drive
@@ -24,7 +24,7 @@ def clone(call: Call) -> str:
     """POST …/clone: a template is cloned linked unless told otherwise."""
     vmid, newid, storage, target = call["vmid"], call["newid"], call.get("storage"), call.get("target", call.node)
     if call.get("pool") and call.world.get("pool", call["pool"]) is None:
-        raise Refusal(403, f"Permission check failed (no such pool '{call['pool']}')")
+        raise Refusal(403, f"Permission check failed (pool '{call['pool']}' does not exist)")
     if call.world.get("node", target) is None:
         raise failure(f"no such cluster node '{target}'")
     guest = call.world.get("guest", str(vmid))
@@ -38,7 +38,7 @@ def clone(call: Call) -> str:
     if storage is not None and not full:
         raise failure("parameter 'storage' not allowed for linked clones")
     _check_drives(call, guest, storage, target, full)
-    guest_options.need_bridges(call, guest["config"])
+    guest_rights.need_bridges(call, guest["config"])
     if call.world.get("guest", str(newid)) is not None:
         raise failure(f"unable to create VM {newid}: config file already exists")
     shown = {"name": call.get("name", f"Copy-of-VM-{guest['config'].get('name', vmid)}")}
@@ -63,11 +63,11 @@ def _check_drives(call: Call, guest: Document, storage: str | None, target: str,
             continue
         home = volid.partition(":")[0]
         section = storage_state.section_of(call.world, home)
-        if owner(volid) is not None and storage is None:
-            call.need(f"/storage/{home}", "Datastore.AllocateSpace")
+        disc = guest_disks.is_cdrom(guest_disks.parse(option, value))
+        if not disc:
+            call.need(f"/storage/{storage or home}", "Datastore.AllocateSpace")
         if target != call.node and not storage_state.is_shared(section):
             raise failure(f"Can't clone VM to node '{target}' (VM uses local storage)")
-        disc = guest_disks.is_cdrom(guest_disks.parse(option, value))
         if not full and not disc and "base-" not in volid:
             raise failure(f"Linked clone feature is not supported for drive '{option}'")
 
@@ -115,7 +115,7 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
     return print_properties(drive, "file")
 
 
-_INTO = either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate"))
+_INTO = either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", only_with="pool"))
 ROUTES = (
     Route(
         "POST",

@@ -136,7 +136,7 @@ def list_tasks(call: Call) -> list[dict[str, Any]]:
     sees_all = call.may("/", "Sys.Audit")
     found = []
     for task in reversed(call.world.all("task").values()):
-        if sees_all or call.identity.partition("!")[0] == task["user"]:
+        if sees_all or tasks.is_own(call.identity, task):
             shown = tasks.describe(task)
             del shown["pid"], shown["pstart"]
             found.append(shown | ({"saved": "1"} if task["endtime"] is not None else {}))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
-from lib.lab.pve import guest_disks, guest_options, guest_state
-from lib.lab.pve.answers import Refusal, failure, invalid
+from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.guest_options import NOT_CONFIG, is_drive
 from lib.lab.pve.params import print_properties
-from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import store
 from lib.lab.world import Document, World
 
@@ -67,11 +67,9 @@ def rebuild_cloudinit(call: Call) -> None:
 
 def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     """Check an update and return what is to be set and what to be removed."""
-    guest, vmid = call.guest(), call["vmid"]
-    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
-        raise failure("detected modified configuration - file changed by other user? Try again.")
+    vmid = call["vmid"]
     if call.get("skiplock") and not call.is_root:
-        raise Refusal(403, "Permission check failed (Only root may use this option.)")
+        raise invalid(skiplock="Only root may use this option.")
     given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
     if "cdrom" in given:
         given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
@@ -82,17 +80,16 @@ def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     for name in removed:
         if name in given:
             raise invalid(delete=f"Cannot use '-{name}' and '-delete {name}' at the same time.")
-    if not call.get("skiplock") and "lock" not in removed:
-        need_unlocked(guest)
+    guest_rights.need_options(call, vmid, None, [*removed, *given])
+    guest = call.guest()
     drives = {name: value for name, value in given.items() if is_drive(name)}
-    for name in [*drives, *(name for name in removed if is_drive(name))]:
-        value = drives.get(name, guest["config"].get(name, "none"))
-        disc = guest_disks.is_cdrom(guest_disks.parse(name, value))
-        call.need_guest(vmid, None, "VM.Config.CDROM" if disc else "VM.Config.Disk")
     kept = {name: value for name, value in drives.items() if not _same_volume(guest["config"], name, value)}
     guest_disks.need_rights(call, vmid, kept)
-    guest_options.need_rights(call, vmid, None, [*(set(given) - set(drives)), *removed, *reverted])
-    guest_options.need_bridges(call, given)
+    guest_rights.need_bridges(call, given)
+    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
+        raise failure("detected modified configuration - file changed by other user? Try again.")
+    if not call.get("skiplock") and "lock" not in removed:
+        need_unlocked(guest)
     if reverted:
         guest["pending"] = {name: value for name, value in guest["pending"].items() if name not in reverted}
         call.world.put("guest", str(vmid), guest)
@@ -107,6 +104,7 @@ def _same_volume(config: Document, option: str, value: Any) -> bool:
 def update_now(call: Call) -> None:
     """PUT …/config: at once."""
     given, removed = _changes(call)
+    guest_rights.need_inside(call, call["vmid"], call.guest()["config"], given, removed)
     try:
         _apply(call.world, call.node, call["vmid"], given, removed, bool(call.get("force")), [])
     except TaskFailed as failed:
@@ -122,8 +120,10 @@ def update_later(call: Call) -> str:
 
 def _end_update(world: World, task: Document) -> None:
     args = task["args"]
-    if world.get("guest", task["id"]) is None:
+    guest = world.get("guest", task["id"])
+    if guest is None:
         raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
+    guest_rights.need_inside(caller(world, task), int(task["id"]), guest["config"], args["given"], args["removed"])
     _apply(world, task["node"], int(task["id"]), args["given"], args["removed"], bool(args["force"]), task["log"])
 
 

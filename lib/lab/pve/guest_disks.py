@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.files import Files
@@ -12,7 +13,7 @@ from lib.lab.pve.call import Call
 from lib.lab.pve.guest_options import DRIVES, drive_kind
 from lib.lab.pve.params import print_properties, property_string
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, format_size, owner, store
+from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, backed_up, format_size, owner, store
 from lib.lab.world import Document, World
 
 EFI_BYTES = {"2m": 128 << 10, "4m": 528 << 10}
@@ -26,7 +27,7 @@ def parse(option: str, value: Any) -> dict[str, Any]:
     return property_string(drive_kind(option), str(value))
 
 
-def is_cdrom(drive: dict[str, Any]) -> bool:
+def is_cdrom(drive: Mapping[str, Any]) -> bool:
     """Tell whether the drive is a CD drive (cloud-init's is one)."""
     return drive.get("media") == "cdrom" or bool(_CLOUDINIT.fullmatch(drive["file"]))
 
@@ -49,14 +50,14 @@ def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
             if file == "cdrom":
                 call.need("/", "Sys.Console")
             continue
-        new = _NEW.fullmatch(file) or _CLOUDINIT.fullmatch(file)
-        if new:
+        if _CLOUDINIT.fullmatch(file):
+            pass  # nothing is checked
+        elif new := _NEW.fullmatch(file):
             _need_space(call, new[1])
-        elif file.startswith("/"):
-            if not call.is_root:
-                raise failure("Only root can pass arbitrary filesystem paths.")
         else:
             need_volume(call, vmid, file)
+            if ":" in file and owner(file) is None and not file.partition(":")[2].startswith("iso/"):
+                raise invalid(**{option: "content type needs to be 'images' or 'iso'"})
         if "import-from" in drive:
             _need_import(call, vmid, option, drive)
 
@@ -73,23 +74,37 @@ def _need_import(call: Call, vmid: int, option: str, drive: dict[str, Any]) -> N
     if not new or float(new[2]) != 0:
         raise invalid(**{option: "import-from requires special syntax - use <storage ID>:0,import-from=<source>"})
     source = drive["import-from"]
-    if source.startswith("/"):
-        if not call.is_root:
-            raise failure("Only root can pass arbitrary filesystem paths.")
+    of = owner(source)
+    kind = "images" if of is not None else source.partition(":")[2].split("/")[0]
+    if ":" in source and kind not in ("images", "import"):
+        raise invalid(**{option: f"{source} has wrong type '{kind}' - needs to be 'images' or 'import'"})
+    if of is not None:
+        call.need(f"/vms/{of}", "VM.Clone")
     else:
         need_volume(call, vmid, source)
 
 
-def need_volume(call: Call, vmid: int, volid: str) -> None:
-    """Refuse unless the caller may use an existing volume: his guest's own, or a public one of the storage."""
+def need_volume(call: Call, vmid: int | None, volid: str) -> None:
+    """Refuse unless the caller may use an existing volume: his guest's own, or one that he may read."""
+    if volid.startswith("/"):
+        if not call.is_root:
+            raise failure("Only root can pass arbitrary filesystem paths.")
+        return
     storage, _, volume = volid.partition(":")
     storage_state.need_on(call.world, storage, call.node)
-    if owner(volid) == vmid or call.may(f"/storage/{storage}", "Datastore.Allocate"):
+    path, kind, of = f"/storage/{storage}", volume.split("/")[0], owner(volid)
+    if call.may(path, "Datastore.Allocate"):
         return
-    if volume.split("/")[0] in ("iso", "vztmpl", "import", "snippets"):
-        call.need(f"/storage/{storage}", "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
-        return
-    call.need(f"/storage/{storage}", "Datastore.Allocate")
+    if kind in ("iso", "vztmpl", "import"):
+        call.need(path, "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
+    elif kind == "backup":
+        call.need(path, "Datastore.AllocateSpace")
+        call.need(f"/vms/{backed_up(volume)}", "VM.Backup")
+    elif of is None:
+        raise failure(f"missing privileges to access {volid}")
+    elif of != vmid:
+        call.need(path, "Datastore.Audit")
+        call.need(f"/vms/{of}", "VM.Config.Disk")
 
 
 # ------------------------------------------------------------------- making

@@ -1,15 +1,12 @@
-"""Own the options of a guest: how each is declared, which privilege changing it needs, how it is stored."""
+"""Own the options of a guest: how each is declared and stored. Which privilege it needs is in guest_rights.py."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
 from typing import Any
 
-from lib.lab.pve.answers import denied, failure
-from lib.lab.pve.call import Call
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import print_properties, property_string
 
@@ -46,20 +43,6 @@ NOT_CONFIG = (
     *("ha-managed", "import-working-storage", "delete", "digest", "revert", "skiplock", "background_delay"),
 )
 
-_PRIVILEGES = {
-    "VM.Config.CPU": "affinity cores cpu cpulimit cpuunits numa smp sockets vcpus",
-    "VM.Config.Memory": "allow-ksm balloon hugepages keephugepages memory shares",
-    "VM.Config.HWType": """acpi amd-sev arch audio0 hotplug intel-tdx ivshmem kvm machine rng0 scsihw smbios1
-        spice_enhancements tablet vga vmgenid watchdog""",
-    "VM.Config.Options": """agent autostart bios description keyboard localtime migrate_downtime migrate_speed name
-        onboot ostype protection reboot startdate startup tags tdf template""",
-    "VM.Config.Disk": "boot bootdisk vmstatestorage",
-    "VM.PowerMgmt": "freeze",
-}
-_PRIVILEGE_OF = {option: privilege for privilege, options in _PRIVILEGES.items() for option in options.split()}
-_CLOUDINIT = ("cicustom", "cipassword", "citype", "ciupgrade", "ciuser", "nameserver", "searchdomain", "sshkeys")
-_STEM = re.compile(r"([a-z]+)\d+")
-
 
 def is_drive(option: str) -> bool:
     """Tell whether the option is a disk or CD drive."""
@@ -69,42 +52,6 @@ def is_drive(option: str) -> bool:
 def drive_kind(option: str) -> str:
     """Return the name of the drive's property string: for example ide, scsi or efidisk."""
     return re.sub(r"\d+$", "", option)
-
-
-def need_rights(call: Call, vmid: int, pool: str | None, options: Iterable[str]) -> None:
-    """Refuse unless the caller may set each of the options. Disks are looked at where their values are known."""
-    if call.is_root:
-        return
-    for option in options:
-        if is_drive(option) or option == "cdrom":
-            continue
-        stem = match[1] if (match := _STEM.fullmatch(option)) else option
-        if option in _PRIVILEGE_OF:
-            if option == "startup":  # it changes how the host behaves
-                call.need("/", "Sys.Modify")
-            call.need_guest(vmid, pool, _PRIVILEGE_OF[option])
-        elif option in _CLOUDINIT:
-            call.need_guest(vmid, pool, "VM.Config.Cloudinit", "VM.Config.Network", any_of=True)
-        elif stem in ("net", "ipconfig"):
-            call.need_guest(vmid, pool, "VM.Config.Network")
-        elif stem in ("numa", "serial", "virtiofs"):
-            call.need_guest(vmid, pool, "VM.Config.CPU" if stem == "numa" else "VM.Config.HWType")
-        elif stem == "unused":
-            call.need_guest(vmid, pool, "VM.Config.Disk")
-        else:  # args, hookscript, lock, real devices of the host
-            raise failure(f"only root can set '{option}' config")
-
-
-def need_bridges(call: Call, config: dict[str, Any]) -> None:
-    """Refuse unless the caller may use every bridge that the network devices are on."""
-    for option, value in config.items():
-        if re.fullmatch(r"net\d+", option):
-            net = property_string("net", str(value))
-            if "bridge" in net:
-                path = f"/sdn/zones/localnetwork/{net['bridge']}"
-                tagged = f"{path}/{net['tag']}" if "tag" in net else path
-                if not call.may(tagged, "SDN.Use"):
-                    raise denied(tagged, "SDN.Use")
 
 
 def mac_address() -> str:

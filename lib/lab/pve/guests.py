@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
-from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_state
+from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_rights, guest_state
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, denied, failure
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guest_options import DRIVES, NOT_CONFIG, is_drive
 from lib.lab.pve.params import print_properties
-from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import format_size, store
 from lib.lab.world import Document, World
 
@@ -39,17 +39,20 @@ def index(call: Call) -> list[dict[str, str]]:
 def create(call: Call) -> str:
     """POST /nodes/{node}/qemu."""
     vmid, pool = call["vmid"], call.get("pool")
+    if pool and call.world.get("pool", pool) is None:
+        raise Refusal(403, f"Permission check failed (pool '{pool}' does not exist)")
+    if "storage" in call.params:
+        call.need(f"/storage/{call['storage']}", "Datastore.AllocateSpace")
     if not call.may(f"/vms/{vmid}", "VM.Allocate") and not (pool and call.may(f"/pool/{pool}", "VM.Allocate")):
         raise denied()
-    if pool and call.world.get("pool", pool) is None:
-        raise Refusal(403, f"Permission check failed (no such pool '{pool}')")
     given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
     if "cdrom" in given:
         given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
     drives = {name: value for name, value in given.items() if is_drive(name)}
     guest_disks.need_rights(call, vmid, drives)
-    guest_options.need_rights(call, vmid, pool, given)
-    guest_options.need_bridges(call, given)
+    guest_rights.need_options(call, vmid, pool, given)
+    guest_rights.need_devices(call, vmid, pool, given)
+    guest_rights.need_bridges(call, given)
     existing = call.world.get("guest", str(vmid))
     if existing is not None:
         raise failure(f"unable to create VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
@@ -71,8 +74,11 @@ def _end_create(world: World, task: Document) -> None:
     config = dict(args["config"])
     try:
         config |= guest_disks.make_all(world, node, vmid, args["drives"], task["log"])
-    except TaskFailed as failed:
-        raise TaskFailed(f"unable to create VM {vmid} - {failed}") from None
+        if "tags" in config:
+            guest_rights.need_tags(caller(world, task), vmid)
+    except (TaskFailed, Refusal) as failed:
+        told = failed.told if isinstance(failed, Refusal) else failed
+        raise TaskFailed(f"unable to create VM {vmid} - {told}") from None
     config |= guest_state.fresh_identity(config, task["starttime"])
     config.setdefault("boot", guest_options.default_boot(config))
     guest |= {"config": config, "lock": "", "pool": args["pool"]}

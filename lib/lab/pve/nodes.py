@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
 from lib.lab.pve import cluster, tasks
-from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, either, everyone, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.world import Document
@@ -112,7 +112,7 @@ def time_of_node(call: Call) -> dict[str, Any]:
 
 
 def _visible(call: Call, task: Document) -> bool:
-    return call.identity.partition("!")[0] == task["user"] or call.may(f"/nodes/{task['node']}", "Sys.Audit")
+    return tasks.is_own(call.identity, task) or call.may(f"/nodes/{task['node']}", "Sys.Audit")
 
 
 def list_tasks(call: Call) -> list[dict[str, Any]]:
@@ -146,14 +146,14 @@ def _wanted(call: Call, task: Document) -> bool:
     return bool(call.get("since", 0) <= started <= call.get("until", started))
 
 
-def _task(call: Call) -> Document:
+def _task(call: Call, privilege: str = "Sys.Audit") -> Document:
     if not _UPID.fullmatch(call["upid"]):
         raise invalid(upid="unable to parse worker upid")
     task = call.world.get("task", call["upid"])
     if task is None or task["node"] != call.node:
         raise invalid(upid="no such task")
-    if not _visible(call, task):
-        raise denied(f"/nodes/{call.node}", "Sys.Audit")
+    if not tasks.is_own(call.identity, task):
+        call.need(f"/nodes/{call.node}", privilege)
     return task
 
 
@@ -186,9 +186,7 @@ def task_log(call: Call) -> list[dict[str, Any]]:
 
 def stop_task(call: Call) -> None:
     """DELETE /nodes/{node}/tasks/{upid}: end a running task; what it would have done does not happen."""
-    task = _task(call)
-    if call.identity.partition("!")[0] != task["user"]:
-        call.need(f"/nodes/{call.node}", "Sys.Modify")
+    task = _task(call, "Sys.Modify")
     if task["endtime"] is None:
         tasks.abort(call.world, call.now, task)
 

@@ -7,8 +7,9 @@ from typing import Any
 from lib.lab.provenance import SCHEMA
 from lib.lab.pve import cluster
 from lib.lab.pve.access import forget_acls
-from lib.lab.pve.answers import failure
+from lib.lab.pve.answers import Refusal, failure
 from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.checks import modifiers
 from lib.lab.pve.formats import split_list
 from lib.lab.world import Document
 
@@ -78,7 +79,7 @@ def update_pool(call: Call) -> None:
         document["comment"] = call["comment"]
     storages = set(document.get("storages", []))
     for storage in split_list(call.get("storage", "")):
-        call.need(f"/storage/{storage}", "Datastore.Allocate")
+        _need_modify(call, f"/storage/{storage}")
         if call.get("delete"):
             if storage not in storages:
                 raise failure(f"update pools failed: Storage '{storage}' is not a pool member")
@@ -93,8 +94,15 @@ def update_pool(call: Call) -> None:
         _move(call, pool, vmid)
 
 
+def _need_modify(call: Call, path: str) -> None:
+    try:
+        call.need(path, *modifiers(path), any_of=True)
+    except Refusal as refusal:
+        raise failure(f"update pools failed: {refusal.told}") from None
+
+
 def _move(call: Call, pool: str, vmid: str) -> None:
-    call.need(f"/vms/{vmid}", "VM.Allocate")
+    _need_modify(call, f"/vms/{vmid}")
     guest = call.world.get("guest", vmid)
     if guest is None:
         raise failure(f"update pools failed: VM {vmid} does not exist")

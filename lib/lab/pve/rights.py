@@ -8,7 +8,9 @@ a token's rights are cut down to its user's, membership in a pool adds the pool'
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from lib.lab.pve.answers import denied
 from lib.lab.world import Document, World
 
 ROOT = "root@pam"
@@ -116,44 +118,36 @@ class Rights:
         if identity == ROOT:
             return dict.fromkeys(self.known(), 1)
         user, token = split_token(identity)
-        account = self._world.peek("user", user)
-        if user != ROOT and (account is None or not account.get("enable", 1)):
+        found = self._world.peek("token", identity) if token else {}
+        if found is None:
             return {}
-        if token:
-            found = self._world.peek("token", identity)
-            if found is None:
-                return {}
-            if not found.get("privsep", 1):
-                return self.permissions(user, path)
+        if token and not found.get("privsep", 1):
+            return self.permissions(user, path)
         held: dict[str, int] = {}
-        for role, propagate in self._with_pool(identity, path).items():
+        for role, propagate in self._with_pools(identity, path).items():
             for privilege in self.roles().get(role, ()):
                 held[privilege] = held.get(privilege, 0) | propagate
         if token:
             of_user = self.permissions(user, path)
-            held = {name: propagate for name, propagate in held.items() if name in of_user}
+            held = {name: propagate & of_user[name] for name, propagate in held.items() if name in of_user}
         return held
 
-    def _with_pool(self, identity: str, path: str) -> dict[str, int]:
+    def _with_pools(self, identity: str, path: str) -> dict[str, int]:
         roles = self._roles_on(identity, path)
-        pool = self._pool_of(path)
-        if pool and "NoAccess" not in roles:
-            of_pool = self._roles_on(identity, f"/pool/{pool}")
-            if "NoAccess" in of_pool:
-                return {"NoAccess": 0}
-            roles = dict.fromkeys(of_pool, 0) | roles
-        return roles
+        if "NoAccess" in roles:
+            return roles
+        of_pools = {role: 0 for pool in self._pools_of(path) for role in self._roles_on(identity, f"/pool/{pool}")}
+        return {"NoAccess": 0} if "NoAccess" in of_pools else of_pools | roles
 
-    def _pool_of(self, path: str) -> str | None:
-        parts = path.strip("/").split("/")
-        if len(parts) == 2 and parts[0] == "vms":
-            pool = (self._world.peek("guest", parts[1]) or {}).get("pool")
-            return str(pool) if pool else None
-        if len(parts) == 2 and parts[0] == "storage":
-            for name, found in self._world.all("pool").items():
-                if parts[1] in found.get("storages", []):
-                    return name
-        return None
+    def _pools_of(self, path: str) -> list[str]:
+        """Return the pools that a guest or storage is in: a storage may be in several."""
+        area, _, name = path.strip("/").partition("/")
+        if area == "vms":
+            pool = (self._world.peek("guest", name) or {}).get("pool")
+            return [pool] if pool else []
+        if area == "storage":
+            return [pool for pool, found in self._world.all("pool").items() if name in found.get("storages", [])]
+        return []
 
     def _roles_on(self, identity: str, path: str) -> dict[str, int]:
         """Walk down to the path; at each level what is written there replaces what was inherited."""
@@ -175,8 +169,44 @@ class Rights:
 
     def effective(self, identity: str) -> dict[str, dict[str, int]]:
         """Return the privileges on every path that has a meaning of its own."""
-        paths = set(_WELL_KNOWN_PATHS) | {acl["path"] for acl in self._world.all("acl").values()}
+        paths = set(_WELL_KNOWN_PATHS)
+        for acl in self._world.all("acl").values():
+            parts = acl["path"].strip("/").split("/")
+            paths |= {"/" + "/".join(parts[:depth]) for depth in range(len(parts) + 1)}
         paths |= {f"/vms/{vmid}" for vmid, guest in self._world.all("guest").items() if guest.get("pool")}
         paths |= {f"/storage/{name}" for pool in self._world.all("pool").values() for name in pool.get("storages", [])}
         found = {path: self.permissions(identity, path) for path in sorted(paths)}
         return {path: held for path, held in found.items() if held}
+
+
+@dataclass
+class Caller:
+    """Whoever asks for something: what he may, and the refusal where he may not."""
+
+    identity: str
+    rights: Rights
+
+    @property
+    def is_root(self) -> bool:
+        """Tell whether it is root@pam himself (not one of his tokens)."""
+        return self.identity == ROOT
+
+    def may(self, path: str, *privileges: str, any_of: bool = False) -> bool:
+        """Tell whether he holds all (or any) of the privileges on the path."""
+        return self.rights.may(self.identity, path, privileges, any_of)
+
+    def need(self, path: str, *privileges: str, any_of: bool = False) -> None:
+        """Refuse with 403 unless he holds the privileges; named is the first that lacks, or all alternatives."""
+        if any_of:
+            if not self.may(path, *privileges, any_of=True):
+                raise denied(path, "|".join(privileges))
+            return
+        for privilege in privileges:
+            if not self.may(path, privilege):
+                raise denied(path, privilege)
+
+    def need_guest(self, vmid: int, pool: str | None, *privileges: str, any_of: bool = False) -> None:
+        """Refuse unless he holds the privileges on the guest, or on the pool that it will be in."""
+        if pool and self.may(f"/pool/{pool}", *privileges, any_of=any_of):
+            return
+        self.need(f"/vms/{vmid}", *privileges, any_of=any_of)

@@ -14,7 +14,8 @@ from typing import Any
 
 from lib.lab import perverse
 from lib.lab.faults import Faults
-from lib.lab.pve.rights import split_token
+from lib.lab.pve.answers import Refusal
+from lib.lab.pve.rights import Caller, Rights, split_token
 from lib.lab.world import Document, World
 
 Work = Callable[[World, Document], None]
@@ -87,11 +88,12 @@ def _end(world: World, now: float, task: Document, works: Mapping[str, Work], fa
             if work is not None:
                 work(world, task)
             _close(world, now, task, "OK")
-    except TaskFailed as failed:
+    except (TaskFailed, Refusal) as failed:
+        told = failed.told if isinstance(failed, Refusal) else str(failed)
         with world.transaction():
             if task["provisional"] is not None:
                 world.delete("guest", str(task["provisional"]))
-            _close(world, now, task, str(failed))
+            _close(world, now, task, told.replace("\n", " "))
 
 
 def abort(world: World, now: float, task: Document) -> None:
@@ -115,6 +117,18 @@ def _close(world: World, now: float, task: Document, exitstatus: str) -> None:
     task["log"].append("TASK OK" if exitstatus == "OK" else f"TASK ERROR: {exitstatus}")
     task |= {"status": "stopped", "exitstatus": exitstatus, "endtime": max(task["starttime"], math.floor(now))}
     world.put("task", task["upid"], task)
+
+
+def is_own(identity: str, task: Document) -> bool:
+    """Tell whether an identity started the task: a user also if a token of his did, a token only if it did itself."""
+    user, token = split_token(identity)
+    return bool(user == task["user"]) and token in ("", task["tokenid"])
+
+
+def caller(world: World, task: Document) -> Caller:
+    """Return who started a task, with his rights as they are now."""
+    token = f"!{task['tokenid']}" if task["tokenid"] else ""
+    return Caller(task["user"] + token, Rights(world))
 
 
 def describe(task: Document) -> Document:

@@ -13,10 +13,11 @@ from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
-from lib.lab.pve.answers import Refusal, failure, invalid
-from lib.lab.pve.call import Call, Route, both, either, everyone
+from lib.lab.pve.answers import Refusal, denied, failure, invalid
+from lib.lab.pve.call import Call, Route, anybody, both, either
+from lib.lab.pve.checks import found_user
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.users import digest, found_user, of_realm, oneself, over_user
+from lib.lab.pve.users import digest, of_realm, oneself, over_user
 from lib.lab.world import Document
 
 TICKET_SECONDS = 7200
@@ -168,8 +169,10 @@ def no_ticket(call: Call) -> None:
 
 
 def change_password(call: Call) -> None:
-    """PUT /access/password."""
+    """PUT /access/password: root's own and those of the hosts' accounts are for root alone, or for oneself."""
     user = found_user(call)
+    if not call.is_root and call["userid"] != call.identity and call["userid"].endswith("@pam"):
+        raise denied()
     call.world.put("user", call["userid"], user | {"password_sha256": digest(call["password"])})
 
 
@@ -196,12 +199,12 @@ ROUTES = (
         by=RECORDED,
     ),
     Route("DELETE", _PATH + "/{tokenid}", delete_token, _OWN, _ID, by=SCHEMA),
-    Route("GET", "/access/ticket", no_ticket, everyone, by=SCHEMA),
+    Route("GET", "/access/ticket", no_ticket, anybody, by=SCHEMA),
     Route(
         "POST",
         "/access/ticket",
         create_ticket,
-        everyone,
+        anybody,
         "password:str username:str<..64> new-format?:bool otp?:str path?:str<..64>!privs privs?:priv-list<..64>!path"
         " realm?:realm<..32> tfa-challenge?:str",
         tokens_allowed=False,

@@ -7,8 +7,9 @@ from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
-from lib.lab.pve.answers import denied, failure
-from lib.lab.pve.call import Call, Check, Route, both, either, everyone, perm
+from lib.lab.pve.answers import failure
+from lib.lab.pve.call import Call, Route, Rule, anybody, both, everyone, perm
+from lib.lab.pve.checks import found_user
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import ROOT
 from lib.lab.world import Document, World
@@ -23,41 +24,15 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-# ------------------------------------------------------------------- checks
+# ------------------------------------------------------------------- rules
+
+of_realm: Rule = ("userid-param", "Realm.AllocateUser")
+oneself: Rule = ("userid-param", "self")
 
 
-def of_realm(call: Call) -> None:
-    """Require Realm.AllocateUser on the realm of the user that is meant."""
-    realm = str(call.get("userid", "")).rpartition("@")[2]
-    call.need(f"/access/realm/{realm}", "Realm.AllocateUser")
-
-
-def over_user(*privileges: str) -> Check:
-    """Require privileges over the user: on all groups, or on a group that the user is in."""
-
-    def check(call: Call) -> None:
-        if call.may("/access/groups", *privileges, any_of=True):
-            return
-        user = call.world.get("user", str(call.get("userid", ""))) or {}
-        groups = user.get("groups", []) or split_list(str(call.get("groups", "")))
-        if not any(call.may(f"/access/groups/{group}", *privileges, any_of=True) for group in groups):
-            raise denied("/access/groups", ", ".join(privileges))
-
-    return check
-
-
-def oneself(call: Call) -> None:
-    """Require the caller to be the user that is meant."""
-    if call.identity != call.get("userid"):
-        raise denied()
-
-
-def found_user(call: Call) -> Document:
-    """Return the user of the path."""
-    user = call.world.get("user", call["userid"])
-    if user is None:
-        raise failure(f"no such user ('{call['userid']}')")
-    return user
+def over_user(*privileges: str, groups: str = "") -> Rule:
+    """Require a privilege over the user; `groups` says that the request may name groups to "create" or "update"."""
+    return ("userid-group", [*privileges], *(("groups_param", groups) if groups else ()))
 
 
 # -------------------------------------------------------------------- users
@@ -80,12 +55,16 @@ def _tokens_of(world: World, userid: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def _sees(call: Call, user: Document) -> bool:
+    paths = ["/access/groups", *(f"/access/groups/{group}" for group in user.get("groups", []))]
+    return any(call.may(path, "User.Modify", "Sys.Audit", any_of=True) for path in paths)
+
+
 def list_users(call: Call) -> list[dict[str, Any]]:
     """GET /access/users: whom the caller may see."""
-    sees_all = call.is_root or call.may("/access/groups", "User.Modify", "Sys.Audit", any_of=True)
     found = []
     for userid, user in call.world.all("user").items():
-        if not sees_all and userid != call.identity:
+        if userid != call.identity and not _sees(call, user):
             continue
         if call.get("enabled") is not None and bool(user.get("enable", 1)) != bool(call["enabled"]):
             continue
@@ -233,7 +212,7 @@ ROUTES = (
         "POST",
         "/access/users",
         create_user,
-        both(of_realm, over_user("User.Modify")),
+        both(of_realm, over_user("User.Modify", groups="create")),
         _USER + " password?:str<8..64>",
         by=RECORDED,
     ),
@@ -242,7 +221,7 @@ ROUTES = (
         "PUT",
         "/access/users/{userid}",
         update_user,
-        over_user("User.Modify"),
+        over_user("User.Modify", groups="update"),
         _USER + " append?:bool!groups",
         by=RECORDED,
     ),
@@ -260,11 +239,11 @@ ROUTES = (
         "GET",
         "/access/groups/{groupid}",
         get_group,
-        either(_GROUPS, perm("/access/groups", "Sys.Audit")),
+        perm("/access/groups", "Sys.Audit", "Group.Allocate", any_of=True),
         "groupid:groupid",
         by=SCHEMA,
     ),
     Route("PUT", "/access/groups/{groupid}", update_group, _GROUPS, _GROUP, by=SCHEMA),
     Route("DELETE", "/access/groups/{groupid}", delete_group, _GROUPS, "groupid:groupid", by=SCHEMA),
-    Route("GET", "/access/domains", list_realms, everyone, by=SCHEMA),
+    Route("GET", "/access/domains", list_realms, anybody, by=SCHEMA),
 )

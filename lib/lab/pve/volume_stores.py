@@ -28,6 +28,11 @@ def owner(volid: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def backed_up(volume: str) -> int:
+    """Return the VM id in a backup's name."""
+    return int(volume.rpartition("/")[2].split("-")[2])
+
+
 def format_size(size: int) -> str:
     """Return a size as configurations have it: the largest unit that divides it, up to T."""
     for unit in ("", "K", "M", "G"):

@@ -8,10 +8,11 @@ from typing import Any
 from lib.lab.files import Files
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import nodes, storage_state
-from lib.lab.pve.answers import denied, failure, invalid
+from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, everyone, perm
+from lib.lab.pve.guest_disks import need_volume
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import owner, store
+from lib.lab.pve.volume_stores import backed_up, owner, store
 from lib.lab.world import Document, World
 
 DOWNLOAD_RATE = 50 << 20  # bytes a second
@@ -30,19 +31,21 @@ def list_content(call: Call) -> list[dict[str, Any]]:
     wanted = [kind for kind in allowed if kind == call.get("content", kind)]
     found: list[dict[str, Any]] = []
     if "images" in wanted:
-        found += [entry for entry in store(call.world, name, call.node).images() if _may_see(call, name, entry)]
+        found += store(call.world, name, call.node).images()
     if section["type"] == "dir":
         for kind in [kind for kind in wanted if kind in _LISTED]:
             found += _files(call, name, section, kind)
     if "vmid" in call.params:  # a filter on what is a guest's; the rest stays
         found = [entry for entry in found if entry.get("vmid", call["vmid"]) == call["vmid"]]
-    return found
+    return [entry for entry in found if _may_read(call, entry["volid"])]
 
 
-def _may_see(call: Call, storage: str, entry: dict[str, Any]) -> bool:
-    if call.may(f"/storage/{storage}", "Datastore.Allocate"):
-        return True
-    return call.may(f"/vms/{entry['vmid']}", "VM.Config.Disk", "VM.Audit", any_of=True)
+def _may_read(call: Call, volid: str) -> bool:
+    try:
+        need_volume(call, None, volid)
+    except Refusal:
+        return False
+    return True
 
 
 def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str, Any]]:
@@ -62,7 +65,7 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
 def _of_backup(kind: str, file: str) -> dict[str, Any]:
     if kind != "backup":
         return {}
-    return {"subtype": "qemu", "vmid": int(file.split("-")[2])}
+    return {"subtype": "qemu", "vmid": backed_up(file)}
 
 
 def _fits(kind: str, file: str) -> bool:
@@ -87,23 +90,11 @@ def _volid(call: Call) -> str:
     return volume if ":" in volume else f"{call['storage']}:{volume}"
 
 
-def _need_volume(call: Call, volid: str, *privileges: str) -> None:
-    storage, vmid = volid.partition(":")[0], owner(volid)
-    if call.may(f"/storage/{storage}", "Datastore.Allocate"):
-        return
-    if vmid is not None and call.may(f"/vms/{vmid}", *privileges):
-        call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
-        return
-    if vmid is None and call.may(f"/storage/{storage}", "Datastore.AllocateTemplate"):
-        return
-    raise denied(f"/storage/{storage}", "Datastore.Allocate")
-
-
 def get_volume(call: Call) -> dict[str, Any]:
     """GET …/content/{volume}."""
     volid = _volid(call)
     storage = volid.partition(":")[0]
-    call.need(f"/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
+    need_volume(call, None, volid)
     section = storage_state.need_on(call.world, storage, call.node)
     for entry in list_content(_about(call, storage)):
         if entry["volid"] == volid:
@@ -114,7 +105,7 @@ def get_volume(call: Call) -> dict[str, Any]:
 
 
 def _about(call: Call, storage: str) -> Call:
-    return Call(call.world, call.now, "root@pam", call.node, call.rights, {"storage": storage})
+    return Call("root@pam", call.rights, call.world, call.now, call.node, {"storage": storage})
 
 
 def delete_volume(call: Call) -> str:
@@ -122,7 +113,11 @@ def delete_volume(call: Call) -> str:
     volid = _volid(call)
     storage = volid.partition(":")[0]
     section = storage_state.need_on(call.world, storage, call.node)
-    _need_volume(call, volid, "VM.Config.Disk")
+    if volid.partition(":")[2].startswith("backup/"):
+        call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+        call.need(f"/vms/{backed_up(volid)}", "VM.Backup")
+    else:
+        call.need(f"/storage/{storage}", "Datastore.Allocate")
     if section["type"] == "dir" and ".." in volid.split("/"):
         raise invalid(volume=f"unable to parse directory volume name '{volid.partition(':')[2]}'")
     vmid = owner(volid)
