@@ -57,6 +57,7 @@ class Lab:
             self.keys = self._keys({h.name: h.address for h in topology.hosts_of(self.cluster, shape.hosts)})
             self._build()
         else:
+            self.world.put("meta", "lab", meta | {"task_scale": shape.task_scale})  # speed is each start's own
             self.keys = self._keys({node["name"]: node["address"] for node in self._nodes()})
         self.began = time.monotonic()
         self.journal = Journal(self.folder / "journal.jsonl")

@@ -112,7 +112,7 @@ def _options(folder: Path) -> dict[str, Any]:
 
 
 def check(root: Path, given: dict[str, Any]) -> None:
-    """Refuse options that a lab made before does not have.
+    """Refuse another shape than that of a lab made before; speed may change.
 
     Raises:
         UsageError: it was made with others.

@@ -20,9 +20,22 @@ def test_start_status_fault_env_stop_and_reset(checkout: Path, run: Run) -> None
     started = run("lab.start", "--task-seconds", "0")
     assert started.returncode == 0, started.stderr
     lab: dict[str, Any] = json.loads((checkout / ".lab" / "lab.json").read_text())
+    assert lab["latency_ms"] == 0
     assert all(url in started.stdout for url in lab["api"].values())
     assert "already runs" in run("lab.start").stdout
+    assert scale(run) == 0
 
+    assert run("lab.start", "--task-seconds", "0.5").returncode == 0
+    assert scale(run) == 0.5
+    run("lab.stop")
+    assert run("lab.start", "--latency-ms", "1").returncode == 0
+    assert scale(run) == 0.5, "what is not given stays"
+    other = run("lab.start", "--hosts", "2", "--task-seconds", "0")
+    assert other.returncode == 2
+    assert "--hosts: was made with its default (got 2)" in other.stderr
+    assert "Fix: invoke lab.reset" in other.stderr
+
+    lab = json.loads((checkout / ".lab" / "lab.json").read_text())
     exported = dict(word.split("=", 1) for word in shlex.split(run("lab.env").stdout) if word != "export")
     assert exported["PROXMOX_VE_ENDPOINT"] == next(iter(lab["api"].values())) + "/"
     assert Path(exported["SSL_CERT_FILE"]).is_file()
@@ -41,6 +54,10 @@ def test_start_status_fault_env_stop_and_reset(checkout: Path, run: Run) -> None
     assert "8.4" in run("lab.start", "--pve", "8.4", "--hosts", "2").stdout
     assert run("lab.stop").stdout == "The lab is stopped.\n"
     assert run("lab.stop").stdout == "No lab runs.\n"
+
+
+def scale(run: Run) -> float:
+    return float(json.loads(run("lab.status", "--json").stdout)["task_scale"])
 
 
 @pytest.mark.parametrize(

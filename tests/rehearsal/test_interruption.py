@@ -72,7 +72,7 @@ def test_killed_anywhere_the_next_run_converges(
 def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
     checkout: Path, run: Callable[..., Any], environment: dict[str, str]
 ) -> None:
-    run("lab.start", "--task-seconds", "0.1")
+    run("lab.start", "--task-seconds", "0.02")
     path = checkout / ".lab" / "journal.jsonl"
     process = started(checkout, environment, "foundation")
     deadline = time.monotonic() + 60
@@ -80,6 +80,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
         threading.Event().wait(0.001)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
+    run("lab.start", "--task-seconds", "0")
     assert run("foundation").returncode == 0
 
 
@@ -206,6 +207,7 @@ def test_everything_renamed_still_works(checkout: Path, run: Callable[..., Any])
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
+    run("lab.start", "--task-seconds", "0")
     result = run("foundation", "--json")
     assert result.returncode == 0, result.stdout + result.stderr
     assert document(run("foundation", "--json"))["outcome"] == "unchanged"
