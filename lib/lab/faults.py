@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lib.lab.world import Document, World
 
+SLOW_SECONDS = 2.0  # what is slow takes that much longer
 KINDS = (
     "reset",
     "timeout",

@@ -16,6 +16,7 @@ import stat
 import time
 from typing import Any
 
+from lib.lab.faults import Faults
 from lib.lab.world import Document, World
 
 KEPT = 1 << 20  # bytes up to which a file's content is kept; of a bigger one only size and digest are
@@ -172,6 +173,12 @@ class Files:
 
     # ------------------------------------------------------------- write
 
+    def need_space(self, path: str) -> None:
+        """Raise ENOSPC where a fault says that there is none for this path; whatever writes asks here."""
+        address = (self._world.peek("node", self.node) or {}).get("address", "")
+        if Faults(self._world).take("disk-full", f"{self.node} {address} {path}"):
+            raise _error(errno.ENOSPC, path)
+
     def write(self, path: str, data: bytes, mode: int | None = None, facts: dict[str, Any] | None = None) -> None:
         """Create or replace a file; a new one has mode 0644 unless told, an old one keeps its own."""
         digest = hashlib.sha256(data).hexdigest()
@@ -189,6 +196,8 @@ class Files:
         before = self._world.get("file", key)
         if before is not None and before["type"] == "dir":
             raise _error(errno.EISDIR, path)
+        if content["size"]:  # an empty file has its place even on a full disk
+            self.need_space(resolved)
         if content["size"] > KEPT:
             total, used = self.usage(resolved)
             if used - (before or {}).get("size", 0) + content["size"] > total:
@@ -201,6 +210,7 @@ class Files:
         """Say that an image file was changed in place: new digest, new facts."""
         key = self._key(self.resolve(path))
         found = self.stat(path)
+        self.need_space(path)
         self._world.put("file", key, found | {"sha256": sha256, "facts": facts, "mtime": time.time(), "data": None})
 
     def mkdir(self, path: str, mode: int = 0o755, parents: bool = False) -> None:
@@ -214,6 +224,7 @@ class Files:
         if parents:
             self.mkdir(above, mode, parents=True)
         self._need_directory(above, path)
+        self.need_space(resolved)
         self._world.put("file", self._key(resolved), _directory(mode))
 
     def symlink(self, target: str, path: str) -> None:

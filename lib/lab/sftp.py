@@ -8,6 +8,7 @@ import hashlib
 import os
 import posixpath
 import tempfile
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, cast
 
 import asyncssh
@@ -16,6 +17,7 @@ from asyncssh import FXF_APPEND, FXF_CREAT, FXF_EXCL, FXF_READ, FXF_TRUNC, FXF_W
 from lib.lab.files import KEPT, TYPES
 from lib.lab.programs.host import Host
 from lib.lab.provenance import belief
+from lib.lab.pve import cluster
 
 if TYPE_CHECKING:
     from lib.lab.journal import Journal
@@ -51,12 +53,10 @@ class Sftp(asyncssh.SFTPServer):
         """Journal an operation and meet the faults that are waiting for it."""
         text = posixpath.normpath(posixpath.join("/root", path.decode(errors="surrogateescape")))
         self._journal.write("sftp", host=self._host.address, op=op, path=text)
-        subject = f"{self._host.address} {op} {text}"
-        if self._host.faults.take("ssh-drop", subject):
+        dropped = self._host.faults.take("ssh-drop", f"{self._host.address} {op} {text}")
+        if dropped or not cluster.is_reached(self._host.world, self._host.node):
             self.connection.abort()
             raise ConnectionError("cut by a fault")
-        if op in ("write", "mkdir") and self._host.faults.take("disk-full", subject):
-            raise OSError(errno.ENOSPC, "No space left on device", text)
         return text
 
     # ------------------------------------------------------------- content
@@ -89,9 +89,11 @@ class Sftp(asyncssh.SFTPServer):
 
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
         """Write to the spool."""
-        content = cast(_Handle, file_obj).content
-        content.seek(offset)
-        return content.write(data)
+        handle = cast(_Handle, file_obj)
+        with _full():
+            self._host.files.need_space(handle.path)
+        handle.content.seek(offset)
+        return handle.content.write(data)
 
     def close(self, file_obj: object) -> None:
         """Write the spool back; of a big file only size and digest are kept."""
@@ -102,7 +104,7 @@ class Sftp(asyncssh.SFTPServer):
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
             files = self._host.files
-            with contextlib.suppress(FileNotFoundError), self._host.world.transaction():
+            with contextlib.suppress(FileNotFoundError), _full(), self._host.world.transaction():
                 if size <= KEPT:
                     files.write(handle.path, content.read())
                 else:
@@ -206,7 +208,8 @@ class Sftp(asyncssh.SFTPServer):
     def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Make a directory."""
         mode = 0o755 if attrs.permissions is None else attrs.permissions & 0o777 & ~0o022
-        self._host.files.mkdir(self._reach("mkdir", path), mode)
+        with _full():
+            self._host.files.mkdir(self._reach("mkdir", path), mode)
 
     def rmdir(self, path: bytes) -> None:
         """Remove an empty directory."""
@@ -229,6 +232,17 @@ class Sftp(asyncssh.SFTPServer):
         old, new = self._reach("rename", oldpath), posixpath.join("/root", newpath.decode())
         with self._host.world.transaction():
             self._host.files.rename(old, new)
+
+
+@contextlib.contextmanager
+def _full() -> Iterator[None]:
+    """Say of a full disk what OpenSSH's server says: version 3 of the protocol has no word of its own for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise asyncssh.SFTPFailure("Failure") from None
 
 
 def image_facts(head: bytes, size: int) -> dict[str, object]:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
+from lib.lab import faults as fault
 from lib.lab.programs.host import Host, Output
+from lib.lab.pve import cluster
 from lib.lab.sftp import Sftp
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ SECRET_WORD = re.compile(  # the second form is in the line of `sh -c LINE`
 )
 READS_STDIN = frozenset({"tee", "cat", "dd"})
 SEEN_AS_HUNG = 86400.0
-SLOW_SECONDS = 2.0
 
 
 class Shell:
@@ -55,7 +56,7 @@ class Login(asyncssh.SSHServer):
         """Cut the connection where a fault says so."""
         self.connection = conn
         host = self._shell.host
-        if not host.is_up() or host.faults.take("ssh-refuse", host.address):
+        if not cluster.is_reached(host.world, host.node) or host.faults.take("ssh-refuse", host.address):
             conn.abort()
 
     def begin_auth(self, username: str) -> bool:
@@ -113,7 +114,7 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
 
 async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> None:
     began = time.monotonic()
-    if not shell.host.is_up():
+    if not cluster.is_reached(shell.host.world, shell.host.node):
         process.get_extra_info("connection").abort()
         return
     line = process.command
@@ -130,7 +131,7 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
     else:
         stdin = await _stdin(process, argv)
         if shell.host.faults.take("slow", f"{shell.host.address} {line}"):
-            await asyncio.sleep(SLOW_SECONDS)
+            await asyncio.sleep(fault.SLOW_SECONDS)
         output, cut = _execute(shell, line, argv, stdin)
     limit = _limit(argv)
     scale = float(shell.host.meta().get("task_scale", 0.0))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
+LASTING = frozenset({"fault"})  # a fault that struck is used up, though what it struck is taken back
 
 
 class World:
@@ -69,14 +70,22 @@ class World:
         """Create or replace a document."""
         self._remember(kind, key)
         self._kinds.setdefault(kind, {})[key] = copy.deepcopy(document)
-        self._db.execute("insert or replace into document values (?, ?, ?)", (kind, key, json.dumps(document)))
+        self._write(kind, key)
 
     def delete(self, kind: str, key: str) -> bool:
         """Remove a document; return whether it was there."""
         self._remember(kind, key)
         there = self._kinds.get(kind, {}).pop(key, None) is not None
-        self._db.execute("delete from document where kind = ? and key = ?", (kind, key))
+        self._write(kind, key)
         return there
+
+    def _write(self, kind: str, key: str) -> None:
+        """Write through what memory holds."""
+        document = self._kinds.get(kind, {}).get(key)
+        if document is None:
+            self._db.execute("delete from document where kind = ? and key = ?", (kind, key))
+        else:
+            self._db.execute("insert or replace into document values (?, ?, ?)", (kind, key, json.dumps(document)))
 
     def _remember(self, kind: str, key: str) -> None:
         if self._undo is not None:
@@ -84,7 +93,7 @@ class World:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all changes inside it stick together; an exception takes them back. Nests."""
+        """Make all changes inside it stick together; an exception takes them back, but for lasting ones. Nests."""
         if self._undo is not None:
             yield
             return
@@ -95,7 +104,9 @@ class World:
         except BaseException:
             self._db.execute("rollback")
             for kind, key, before in reversed(self._undo):
-                if before is None:
+                if kind in LASTING:
+                    self._write(kind, key)
+                elif before is None:
                     self._kinds.get(kind, {}).pop(key, None)
                 else:
                     self._kinds.setdefault(kind, {})[key] = before

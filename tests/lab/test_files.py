@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lib.lab.faults import Faults
 from lib.lab.files import Files, make_filesystem
 from lib.lab.world import World
 
@@ -84,6 +86,33 @@ def test_a_filesystem_can_be_full(world: World) -> None:
     assert caught.value.errno == errno.ENOSPC
     files.put_synthetic("/mnt/x/big", 1 << 29, "0" * 64)
     assert files.usage("/mnt/x")[1] > 1 << 29
+
+
+def test_a_full_disk_is_a_fault_that_is_used_up_though_all_else_is_taken_back(tmp_path: Path) -> None:
+    for path in (None, tmp_path / "world.sqlite"):
+        world = World(path)
+        world.put("node", "a", {"address": "192.0.2.1"})
+        make_filesystem(world, "a")
+        files = Files(world, "a")
+        Faults(world).add("disk-full", "192.0.2.1 /file")
+        files.write("/other", b"1")
+        files.write("/file", b"")  # an empty file still finds its place
+
+        def write_both(world: World = world, files: Files = files) -> None:
+            with world.transaction():
+                files.write("/before", b"1")
+                files.write("/file", b"1")
+
+        with pytest.raises(OSError, match="space") as caught:
+            write_both()
+        assert caught.value.errno == errno.ENOSPC
+        assert not files.exists("/before")
+        world.close()
+        if path:
+            world = World(path)
+            assert world.all("fault") == {}
+            Files(world, "a").write("/file", b"1")
+            world.close()
 
 
 def test_what_is_missing_is_told_as_linux_does(world: World) -> None:

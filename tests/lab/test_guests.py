@@ -87,6 +87,22 @@ def test_linked_clone_keeps_the_template_alive(cluster: Cluster) -> None:
     assert images(cluster) == set()
 
 
+def test_a_full_disk_is_told_in_the_task_and_leaves_nothing(cluster: Cluster) -> None:
+    fetch = {"url": IMAGE.url, "content": "import", "filename": "noble.qcow2"}
+    path = "/nodes/node1/storage/local/download-url"
+    Faults(cluster.world).add("disk-full", "import/noble.qcow2")
+    told = cluster.task("POST", path, **fetch)
+    assert re.fullmatch(r"download failed: Cannot write to '\S+noble\.qcow2\S+' \(No space left on device\)\.", told)
+    assert cluster.task("POST", path, **fetch) == "OK"
+    imported = {"vmid": 9002, "scsi0": "rbd:0,import-from=local:import/noble.qcow2"}
+    Faults(cluster.world).add("disk-full", "node1 10.10.1.21 rbd/vm-9002-*")
+    told = cluster.task("POST", "/nodes/node1/qemu", **imported)
+    assert told.startswith("unable to create VM 9002 - copy failed: qemu-img")
+    assert told.endswith("No space left on device")
+    assert images(cluster) == set()
+    assert cluster.task("POST", "/nodes/node1/qemu", **imported) == "OK"
+
+
 def test_full_clone_outlives_the_template(cluster: Cluster) -> None:
     cluster.template()
     assert cluster.task("POST", "/nodes/node1/qemu/9002/clone", newid=9001, full=1, name="golden") == "OK"

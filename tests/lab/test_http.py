@@ -171,14 +171,43 @@ def test_no_answer(simulated: Simulated, tmp_path: Path) -> None:
 def test_a_host_cut_off(simulated: Simulated, tmp_path: Path) -> None:
     async def visitor(client: Client) -> None:
         headers = await log_in(client)
-        Faults(simulated.world).add("partition", "node2")
+        Faults(simulated.world).add("partition", "node2", 2)
         away = await client.get("/api2/json/nodes/node2/qemu", headers=headers)
         assert (away.status, away.reason) == (595, "No route to host")
         nodes = await (await client.get("/api2/json/nodes", headers=headers)).json()
         assert {node["node"]: node["status"] for node in nodes["data"]}["node2"] == "offline"
+        away = await client.get("/api2/json/nodes/node2/qemu", headers=headers)
+        assert away.status == 595
+        back = await client.get("/api2/json/nodes/node2/qemu", headers=headers)
+        assert back.status == 200, "it was cut off for two who tried, and for no third"
         Faults(simulated.world).add("partition", "node1")
         with pytest.raises(aiohttp.ClientError):
             await client.get("/api2/json/version", headers=headers)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_an_upload_that_finds_no_room(simulated: Simulated, tmp_path: Path) -> None:
+    faults = Faults(simulated.world)
+    url = "/api2/json/nodes/node1/storage/local/upload"
+
+    async def send(client: Client, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        form = aiohttp.FormData({"content": "iso"})
+        form.add_field("filename", b"an image", filename="x.iso")
+        return await client.post(url, data=form, headers=headers)
+
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        faults.add("disk-full", "pveupload")
+        assert str((await send(client, headers)).reason).endswith("failed - No space left on device")
+        faults.add("disk-full", "template/iso")
+        upid = (await (await send(client, headers)).json())["data"]
+        path = f"/api2/json/nodes/node1/tasks/{upid}/status"
+        status = (await (await client.get(path, headers=headers)).json())["data"]
+        told = "import failed: cp: error writing '/var/lib/vz/template/iso/x.iso': No space left on device"
+        assert status["exitstatus"] == told
+        assert (await send(client, headers)).status == 200
+        assert simulated.hosts["node1"].files.exists("/var/lib/vz/template/iso/x.iso")
 
     visit(simulated, tmp_path, visitor)
 

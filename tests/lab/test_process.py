@@ -21,7 +21,7 @@ from proxmoxer import ProxmoxAPI
 from lib.errors import StepError, UnreachableError, UsageError
 from lib.lab import attach, start
 from tests.lab.simulated import CLUSTER
-from tests.tools import tool
+from tests.tools import found, tool
 
 ADDRESS = CLUSTER.proxmox.hosts[0].address
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
@@ -167,9 +167,18 @@ def test_faults_break_ssh(running: Path) -> None:
 
 def test_a_full_disk_is_told_over_sftp(running: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
-    fault(running, "disk-full", "write /root/full")
+    fault(running, "disk-full", f"{ADDRESS} /root/full")
     script = f"put {tmp_path / 'x'} /root/full\n"
-    assert client(running, "-b", "-", ADDRESS, program="sftp", stdin=script).returncode != 0
+    full = client(running, "-b", "-", ADDRESS, program="sftp", stdin=script)
+    assert full.returncode != 0
+    server = found("sftp-server", shutil.which("sftp-server", path="/usr/lib/openssh:/usr/libexec/openssh") or "")
+    real = subprocess.run(
+        ["sftp", "-q", "-D", server, "-b", "-"],
+        input=f"put {tmp_path / 'x'} /dev/full\n",
+        capture_output=True,
+        text=True,
+    )
+    assert full.stderr.replace("/root/", "/dev/") == real.stderr, "as OpenSSH's own server tells it"
     assert client(running, "-b", "-", ADDRESS, program="sftp", stdin=script).returncode == 0
 
 
@@ -210,8 +219,10 @@ def test_started_twice_at_once_there_is_one(tmp_path: Path) -> None:
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda _: start.ensure(tmp_path), range(2)))
         assert found[0]["pid"] == found[1]["pid"]
-        with pytest.raises(UsageError, match=r"was made with 9\.2"):
-            start.check(tmp_path, {"pve": "8.4"})
+        for key, other, made in (("pve", "8.4", "9.2"), ("hosts", 2, "its default"), ("perverse", 1, "its default")):
+            with pytest.raises(UsageError, match=rf"--{key}: was made with {made} \(got {other}\)"):
+                start.check(tmp_path, {key: other})
+        start.check(tmp_path, {"pve": "9.2", "task_seconds": 1.0, "latency_ms": 5.0})
         assert start.reset(tmp_path)
         assert not (tmp_path / ".lab" / "world.sqlite").exists()
         assert start.start(tmp_path, pve="8.4", hosts=2)["pve_version"].startswith("8.4")

@@ -125,6 +125,10 @@ def test_apt_get_needs_an_index_and_installs(simulated: Simulated) -> None:
     assert "Inst libguestfs-tools" in simulation
     assert "Remv" not in simulation
     assert lab.run("dpkg-query -W libguestfs-tools").exit == 1
+    lab.hosts["node1"].faults.add("disk-full", "/var/cache/apt")
+    full = lab.run("apt-get install -y libguestfs-tools")
+    told = "E: You don't have enough free space in /var/cache/apt/archives/.\n"
+    assert (full.exit, full.stderr) == (100, told)
     lab.text("env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libguestfs-tools")
     lab.text("dpkg-query -W libguestfs-tools")
 

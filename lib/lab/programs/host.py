@@ -41,11 +41,6 @@ class Host:
         """The host's address."""
         return str((self.world.get("node", self.node) or {}).get("address", self.node))
 
-    def is_up(self) -> bool:
-        """Tell whether the host can be reached: it is on, and no fault has cut it off."""
-        online = (self.world.get("node", self.node) or {}).get("online", True)
-        return bool(online) and self.faults.standing("partition", f"{self.node} {self.address}") is None
-
     def system(self) -> Document:
         """Return the host's system document: packages, units, mounts, mapped."""
         return self.world.get("host", self.node) or {}

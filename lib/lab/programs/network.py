@@ -11,6 +11,7 @@ from typing import Any
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import TOOL, belief
+from lib.lab.pve import cluster
 from lib.lab.topology import reachable_names
 
 
@@ -113,7 +114,7 @@ def answers(host: Host, address: str) -> bool:
         return True
     for name, node in host.world.all("node").items():
         if node["address"] == address:
-            return Host(host.world, name, None, host.faults).is_up()
+            return cluster.is_up(host.world, name)
     wanted = re.compile(rf"\bip={re.escape(address)}/")
     for guest in host.world.all("guest").values():
         values = [str(value) for key, value in guest.get("config", {}).items() if key.startswith("ipconfig")]

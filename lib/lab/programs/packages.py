@@ -13,6 +13,7 @@ from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import TOOL, belief
 
 ENTERPRISE = "https://enterprise.proxmox.com/debian/pve"
+ARCHIVES = "/var/cache/apt/archives"
 CATALOGUE = {
     "libguestfs-tools": ("1:1.54.1-2", ("guestfs-tools", "supermin")),
     "guestfs-tools": ("1.54.0-1", ()),
@@ -107,6 +108,11 @@ def _install(host: Host, names: list[str], simulate: bool, keep: bool) -> Output
         for word in ("Inst", "Conf"):
             out += "".join(f"{word} {name} ({CATALOGUE[name][0]} Debian:{_suite(host)} [amd64])\n" for name in new)
         return Output(0, out, seconds=0.8)
+    if new:
+        try:
+            host.files.need_space(ARCHIVES)
+        except OSError:
+            return Output(100, out, f"E: You don't have enough free space in {ARCHIVES}/.\n", seconds=0.8)
     kept = {name: version for name, version in have.items() if name not in gone}
     host.change(packages=kept | {name: CATALOGUE[name][0] for name in new})
     out += "".join(f"Removing {name} ({have[name]}) ...\n" for name in gone)

@@ -54,7 +54,7 @@ def _ask(call: Call, command: Callable[[Document], Any]) -> Any:
     if not _is_up(call, guest):
         raise failure(SILENT)
     if Faults(call.world).take("agent-silent", f"{call.node} {guest['vmid']} {guest['config'].get('name', '')}"):
-        return failure(SILENT).answer()  # not raised: a fault that struck is used up
+        raise failure(SILENT)
     return {"result": command(guest)}
 
 

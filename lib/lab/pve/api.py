@@ -144,7 +144,7 @@ class Api:
                 f"hostname lookup '{wanted}' failed - failed to get address info for: {wanted}:"
                 " Name or service not known"
             )
-        if wanted != here and not cluster.is_up(self.world, wanted):
+        if wanted != here and not cluster.is_reached(self.world, wanted):
             raise Refusal(595, "No route to host")
         return wanted
 

@@ -14,10 +14,21 @@ from lib.lab.world import Document, World
 
 def is_up(world: World, node: str) -> bool:
     """Tell whether a node can be reached: it is on, and no fault has cut it off."""
-    found = world.get("node", node)
+    found = world.peek("node", node)
     if found is None or not found.get("online", True):
         return False
-    return Faults(world).standing("partition", f"{node} {found.get('address', '')}") is None
+    return Faults(world).standing("partition", _partition(node, found)) is None
+
+
+def is_reached(world: World, node: str) -> bool:
+    """Tell whether who tries now reaches a node; a try that a partition frustrates uses it up by one."""
+    found = world.peek("node", node)
+    frustrated = found is not None and Faults(world).take("partition", _partition(node, found)) is not None
+    return not frustrated and is_up(world, node)
+
+
+def _partition(node: str, document: Document) -> str:
+    return f"{node} {document.get('address', '')}"
 
 
 # ---------------------------------------------------------------- resources

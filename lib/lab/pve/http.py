@@ -12,17 +12,17 @@ from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, web
 
+from lib.lab import faults as fault
 from lib.lab import perverse
 from lib.lab.faults import Faults
 from lib.lab.files import Files
 from lib.lab.journal import Journal
 from lib.lab.pve import cluster
-from lib.lab.pve.answers import Answer, Refusal
+from lib.lab.pve.answers import Answer, Refusal, failure
 from lib.lab.pve.api import Api
 from lib.lab.pve.authentication import identify
 
 PREFIXES = ("/api2/json", "/api2/extjs")
-SLOW_SECONDS = 2.0
 UNANSWERED_SECONDS = 3600.0
 UPLOAD_BYTES = 8 << 30
 
@@ -54,15 +54,19 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         if path is None:
             return web.Response(status=501, reason=f"Method '{request.method} {request.path}' not implemented")
         subject = f"{node} {request.method} {path}"
-        if not cluster.is_up(api.world, node) or faults.take("reset", subject):
+        if not cluster.is_reached(api.world, node) or faults.take("reset", subject):
             return _cut(request)
-        params = await _params(request, api, node)
         if faults.take("timeout", subject):
             await asyncio.sleep(UNANSWERED_SECONDS)
             return _cut(request)
         if faults.take("slow", subject):
-            await asyncio.sleep(SLOW_SECONDS)
+            await asyncio.sleep(fault.SLOW_SECONDS)
+        params: dict[str, Any] = {}
         user, answer = "", _asked_for(faults, subject)
+        try:
+            params = await _params(request, api, node)
+        except Refusal as refusal:
+            answer = refusal.answer()
         if answer is None:
             user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
             answer = mischief.twist(path, answer) if mischief is not None else answer
@@ -163,7 +167,10 @@ async def _upload(request: web.Request, api: Api, node: str) -> dict[str, Any]:
             found[name] = data.decode()
             continue
         temporary = f"/var/tmp/pveupload-{secrets.token_hex(16)}"
-        files.mkdir("/var/tmp", parents=True)
-        files.write(temporary, data)
+        try:
+            files.mkdir("/var/tmp", parents=True)
+            files.write(temporary, data)
+        except OSError as error:
+            raise failure(f"write '{temporary}' failed - {error.strerror}") from None
         found |= {"filename": part.filename, "tmpfilename": temporary}
     return found

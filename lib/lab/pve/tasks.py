@@ -81,9 +81,8 @@ def settle(world: World, now: float, works: Mapping[str, Work], faults: Faults) 
 
 def _end(world: World, now: float, task: Document, works: Mapping[str, Work], faults: Faults) -> None:
     try:
-        # Before the transaction: a fault that struck is used up, though the effect is taken back.
-        _strike(world, task, faults)
         with world.transaction():
+            _strike(world, task, faults)
             work = works.get(task["type"])
             if work is not None:
                 work(world, task)

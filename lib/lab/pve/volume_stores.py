@@ -82,10 +82,10 @@ class DirectoryStore:
 
     def _write(self, volid: str, size: int, format: str, used: int, facts: Document) -> None:
         path = self._path(volid)
-        self._files.mkdir(posixpath.dirname(path), parents=True)
         facts = facts | {"format": format, "virtual_size": size}
         digest = hashlib.sha256(f"{volid} {secrets.token_hex(8)}".encode()).hexdigest()
         try:
+            self._files.mkdir(posixpath.dirname(path), parents=True)
             self._files.put_synthetic(path, used or min(size, 256 << 10), digest, facts)
         except OSError as error:
             raise TaskFailed(f"unable to create image: {error.strerror}") from None
@@ -166,6 +166,7 @@ class RbdStore:
 
     def __init__(self, world: World, name: str, section: Document, node: str) -> None:
         self._world = world
+        self._files = Files(world, node)
         self._name = name
         self._pool = section.get("pool", "rbd")
 
@@ -195,6 +196,11 @@ class RbdStore:
         name = f"vm-{vmid}-cloudinit" if kind == "cloudinit" else self._free_name(vmid)
         if self._world.get("rbd", f"{self._pool}/{name}") is not None:
             raise TaskFailed(f"rbd create '{name}' error: rbd: create error: (17) File exists")
+        if used:  # something is copied into it
+            try:
+                self._files.need_space(f"{self._pool}/{name}")
+            except OSError as error:
+                raise TaskFailed(f"copy failed: qemu-img: error while writing at byte 0: {error.strerror}") from None
         kept = {key: value for key, value in dict(facts or {}).items() if key not in ("format", "virtual_size", "used")}
         self._put(name, {"size": size, "used": used, "facts": kept})
         return f"{self._name}:{name}"

@@ -197,7 +197,7 @@ def _end_download(world: World, task: Document) -> None:
         else:
             files.put_synthetic(path, found["size"], found["sha256"], found.get("facts"))
     except OSError as error:
-        raise TaskFailed(f"download failed: {temporary}: {error.strerror}") from None
+        raise TaskFailed(f"download failed: Cannot write to '{temporary}' ({error.strerror}).") from None
     log.append(f"download of '{url}' to '{path}' finished")
 
 
@@ -236,8 +236,11 @@ def _end_upload(world: World, task: Document) -> None:
     got = _digest(files.stat(args["temporary"]), args.get("checksum-algorithm", "sha256"))
     if args.get("checksum") and got != args["checksum"]:
         raise TaskFailed(_mismatch(got, args["checksum"]))
-    files.mkdir(posixpath.dirname(args["path"]), parents=True)
-    files.copy(args["temporary"], args["path"])
+    try:
+        files.mkdir(posixpath.dirname(args["path"]), parents=True)
+        files.copy(args["temporary"], args["path"])
+    except OSError as error:
+        raise TaskFailed(f"import failed: cp: error writing '{args['path']}': {error.strerror}") from None
     files.remove(args["temporary"])
     task["log"].append(f"finished file import successfully: {args['path']}")
 
