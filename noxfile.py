@@ -63,9 +63,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the schema of cluster.toml; check the pages: links, commands, flags, exit codes, schemas."""
+    """Write the schema of cluster.toml and the table of faults; check the pages: links, commands, flags, schemas."""
     install(session, "test")
     session.run("python", "-m", "lib.config.schema")
+    session.run("python", "-m", "tests.rehearsal.matrix")
     session.run("pytest", "tests/docs", *session.posargs)
 
 

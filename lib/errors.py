@@ -17,6 +17,8 @@ REFUSED = 4
 LOCKED = 5
 INTERRUPTED = 130
 
+AGAIN = "run the same command again: it goes on from where this one stopped"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -80,7 +82,14 @@ class StepError(GroundworkError):
 
 
 class RemoteError(GroundworkError):
-    """A remote system refused, broke off or did not answer."""
+    """A remote system refused, broke off or did not answer; where no better fix is known, the next run is one."""
+
+    def __init__(self, subject: str, problem: str, fix: str = "", where: str = "") -> None:
+        super().__init__(subject, problem, fix or AGAIN, where)
+
+
+class LostAnswerError(RemoteError):
+    """A change was sent and no answer came: whether it took effect has to be looked at."""
 
 
 class UnreachableError(RemoteError):

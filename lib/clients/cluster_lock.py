@@ -8,12 +8,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from getpass import getuser
 from typing import Any
 
 from lib.clients.pve import Pve
-from lib.errors import ApiError, GroundworkError, LockedError
+from lib.clients.waiting import TRIES, backoff, pause
+from lib.errors import ApiError, GroundworkError, LockedError, LostAnswerError, RemoteError
 
 POOL = "groundwork-lock"
 RENEW = 60.0  # seconds between signs of life
@@ -21,8 +22,10 @@ STALE = 300.0  # seconds without one after which a holder counts as dead
 
 
 @contextlib.contextmanager
-def cluster_lock(pve: Pve, dry_run: bool) -> Iterator[None]:
+def cluster_lock(pve: Pve, dry_run: bool, warn: Callable[[str], None]) -> Iterator[None]:
     """Hold the cluster's lock; a dry run writes nothing, so takes none. API: /pools.
+
+    One that cannot be released is told by `warn`: what was done under it is done all the same.
 
     Raises:
         LockedError: somebody else holds it; says who, where and since when.
@@ -40,7 +43,7 @@ def cluster_lock(pve: Pve, dry_run: bool) -> Iterator[None]:
     finally:
         done.set()
         sign.join()
-        pve.delete(f"/pools/{POOL}")
+        _release(pve, warn)
 
 
 def _comment(mine: dict[str, Any]) -> str:
@@ -48,21 +51,50 @@ def _comment(mine: dict[str, Any]) -> str:
 
 
 def _take(pve: Pve, mine: dict[str, Any]) -> None:
-    for _ in range(2):
+    for attempt in range(1, TRIES + 1):
         try:
             pve.post("/pools", poolid=POOL, comment=_comment(mine))
             return
+        except LostAnswerError:
+            if attempt == TRIES:
+                raise
         except ApiError as error:
             if "already exists" not in error.message:
                 raise
-        holder = next((row.get("comment", "") for row in pve.get("/pools") if row["poolid"] == POOL), None)
+        holder = next((str(row.get("comment", "")) for row in pve.get("/pools") if row["poolid"] == POOL), None)
         if holder is None:
-            continue  # released between the two requests
-        _check_dead(str(holder), mine)
+            continue  # released between the two requests, or ours never arrived
+        if _is_mine(holder, mine):
+            return
+        _check_dead(holder, mine)
         # The holder died without releasing it: take its place, in the same atomic way.
         with contextlib.suppress(ApiError):
             pve.delete(f"/pools/{POOL}")
     raise LockedError("cluster lock", "another run took it at the same moment", "run the command again")
+
+
+def _release(pve: Pve, warn: Callable[[str], None]) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            pve.delete(f"/pools/{POOL}")
+            return
+        except RemoteError as error:
+            if "does not exist" in error.report.problem:
+                return  # an earlier try did it, though its answer was lost
+            problem = error.report.problem
+        if attempt < TRIES:
+            pause(backoff(attempt))
+    warn(
+        f"cluster lock: pool {POOL} could not be removed ({problem}); the next run from here takes it over at once, "
+        f"from elsewhere {STALE:.0f} s after its last sign of life"
+    )
+
+
+def _is_mine(comment: str, mine: dict[str, Any]) -> bool:
+    with contextlib.suppress(ValueError):
+        holder = json.loads(comment)
+        return isinstance(holder, dict) and mine.items() <= holder.items()
+    return False
 
 
 def _check_dead(comment: str, mine: dict[str, Any]) -> None:

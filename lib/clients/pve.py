@@ -16,10 +16,12 @@ from proxmoxer.core import ResourceException
 
 from lib.clients.pve_session import Api, Credential, tls_problem
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, wait_for
-from lib.errors import ApiError, GroundworkError, RemoteError, TaskFailedError, UnreachableError
+from lib.errors import AGAIN, ApiError, GroundworkError, LostAnswerError, RemoteError, TaskFailedError, UnreachableError
 from lib.secrets import Secret, mask
 
 Json = Any
+_IDEMPOTENT = ("GET", "PUT")
+_NOT_HANDED_ON = range(595, 600)  # pveproxy asked another node, or its own daemon
 _FINAL = ("does not exist", "no such", "already exists", "not defined", "already defined", "permission", "not allowed")
 
 
@@ -89,7 +91,7 @@ class Pve:
             except RemoteError as error:
                 if attempt == TRIES or not _worth_a_retry(method, error):
                     raise
-                if isinstance(error, UnreachableError):
+                if not isinstance(error, ApiError):
                     self._look_elsewhere()
                 self._on_wait(f"{method} {path}", 0.0, error.report.problem)
                 pause(backoff(attempt))
@@ -97,6 +99,7 @@ class Pve:
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Json:
         sent = {name: _text(value) for name, value in params.items() if value is not None}
+        lost = RemoteError if method in _IDEMPOTENT else LostAnswerError
         api = self._connected()
         if path == "/version" and self._reached.version:
             return self._reached.version
@@ -110,24 +113,33 @@ class Pve:
         except requests.exceptions.ConnectTimeout:
             raise UnreachableError(self._reached.where, "gives no answer to a connection") from None
         except requests.exceptions.ReadTimeout:
-            raise RemoteError(f"{method} {path}", f"no answer within {self._reached.timeout:.0f} s") from None
+            problem, fix = f"no answer within {self._reached.timeout:.0f} s", "is that host overloaded? " + AGAIN
+            raise lost(f"{method} {path}", problem, fix) from None
         except requests.exceptions.ConnectionError as error:
             if "Failed to establish" in str(error):
                 problem, fix = "refuses the connection", "is pveproxy running there?"
                 raise UnreachableError(self._reached.where, problem, fix) from None
-            raise RemoteError(f"{method} {path}", "the connection was cut before an answer came") from None
+            raise lost(f"{method} {path}", "the connection was cut before an answer came") from None
         except requests.exceptions.RequestException as error:
-            raise RemoteError(f"{method} {path}", mask(str(error))) from None
+            raise lost(f"{method} {path}", mask(str(error))) from None
 
     def _api_error(self, method: str, path: str, error: ResourceException) -> ApiError:
-        fields = error.errors if isinstance(error.errors, dict) else {}
+        told = error.errors if isinstance(error.errors, dict) else {}
+        fields = {name: text for name, text in told.items() if text}  # of an empty body proxmoxer makes b""
         message = str(error.content).split(" - {", 1)[0].strip()
         detail = "; ".join(f"{name}: {str(text).strip()}" for name, text in fields.items())
         fix = ""
         if error.status_code == 401:
-            fix = "the credential is wrong or expired: check PROXMOX_ADMIN_TOKEN or PROXMOX_ADMIN_PASSWORD in .env"
+            fix = (
+                f"{self.identity} is not let in: check PROXMOX_ADMIN_TOKEN or PROXMOX_ADMIN_PASSWORD in .env; "
+                "where neither is set, run the same command again and a new token is made"
+            )
         elif error.status_code == 403:
             fix = f"give {self.identity} that privilege (Datacenter → Permissions), or use an administrator in .env"
+        elif error.status_code in _NOT_HANDED_ON:
+            fix = f"the node that was asked does not reach the one that it is about: is that one up? {AGAIN}"
+        elif error.status_code >= 500:
+            fix = f"see `journalctl -u pvedaemon -u pveproxy` on that node if it stays; {AGAIN}"
         text = mask(f"{message}{' (' + detail + ')' if detail else ''}")
         plain = {str(name): str(value) for name, value in fields.items()}
         return ApiError(f"{method} {path}", f"HTTP {error.status_code} {text}", error.status_code, message, plain, fix)
@@ -218,8 +230,8 @@ def _worth_a_retry(method: str, error: RemoteError) -> bool:
     if isinstance(error, UnreachableError):
         return "TLS" not in error.report.problem
     if isinstance(error, ApiError):
-        if error.status in (595, 596):  # the proxy could not hand the request on
+        if error.status == 595:  # the proxy found no connection to hand the request on; from 596 on it had one
             return True
         transient = error.status >= 500 and error.status != 501
-        return transient and method in ("GET", "PUT") and not any(word in error.message.lower() for word in _FINAL)
-    return method in ("GET", "PUT")
+        return transient and method in _IDEMPOTENT and not any(word in error.message.lower() for word in _FINAL)
+    return method in _IDEMPOTENT

@@ -94,8 +94,10 @@ class Api:
 
         Attributes:
             version: what GET /version said when the host that answers was found (release, repoid, version).
+            refused: whether the credential that asked for it was refused.
         """
         self.timeout = timeout
+        self.refused = False
         self.version: dict[str, Any] | None = None
         self._endpoints = list(endpoints)
         self._tls = tls
@@ -141,6 +143,7 @@ class Api:
                 fix = "check PROXMOX_HOST in .env and the network"
                 failed = UnreachableError(where, f"the Proxmox API {kind}", fix)
                 continue
+            self.refused = answer.status_code == 401
             if answer.status_code == 200:
                 self.version = answer.json()["data"]
             self._endpoints.remove((host, port))

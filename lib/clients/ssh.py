@@ -20,7 +20,7 @@ from paramiko.hostkeys import HostKeys
 
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, together
 from lib.command import Command, Result
-from lib.errors import CommandError, RemoteError, UnreachableError
+from lib.errors import AGAIN, CommandError, LostAnswerError, RemoteError, UnreachableError
 from lib.secrets import mask
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Host:
             except FileNotFoundError:
                 return None
 
-        return self._retried(True, lambda transport: self._sftp(transport, get))
+        return self._retried(True, lambda transport: self._sftp(transport, path, get))
 
     def write(self, path: str, content: bytes, mode: int) -> None:
         """Put a file in place atomically: a temporary name beside it, its final mode, then rename."""
@@ -125,13 +125,13 @@ class Host:
                 file.write(content)
             sftp.posix_rename(temporary, path)
 
-        self._retried(True, lambda transport: self._sftp(transport, put))
+        self._retried(True, lambda transport: self._sftp(transport, path, put))
 
     def upload(self, local: Path, path: str) -> None:
         """Copy a local file to `path`; the caller checks it and renames it."""
+        size = local.stat().st_size
 
         def put(sftp: paramiko.SFTPClient) -> None:
-            size = local.stat().st_size
             sftp.put(
                 str(local),
                 path,
@@ -140,22 +140,28 @@ class Host:
                 ),
             )
 
-        self._retried(True, lambda transport: self._sftp(transport, put))
+        self._retried(True, lambda transport: self._sftp(transport, path, put))
 
-    def _sftp(self, transport: paramiko.Transport, work: Callable[[paramiko.SFTPClient], T]) -> T:
+    def _sftp(self, transport: paramiko.Transport, path: str, work: Callable[[paramiko.SFTPClient], T]) -> T:
         sftp = paramiko.SFTPClient.from_transport(transport)
         assert sftp is not None
         with contextlib.closing(sftp):
             channel = sftp.get_channel()
             assert channel is not None
             channel.settimeout(self._bound)
-            return work(sftp)
+            try:
+                return work(sftp)
+            except OSError as error:
+                if _is_lost(error):
+                    raise
+                fix = f"is the disk full, or read-only? see `df {PurePosixPath(path).parent}` there, then run again"
+                raise RemoteError(f"ssh {self.address}", f"{path} is refused ({error})", fix) from None
 
     # ---------------------------------------------------------- connection
 
     def connect(self) -> None:
         """Connect now rather than at the first use. Raises UnreachableError."""
-        self._transport()
+        self._retried(True, lambda transport: None)
 
     def _retried(self, again: bool, work: Callable[[paramiko.Transport], T]) -> T:
         for attempt in range(1, TRIES + 1):
@@ -168,7 +174,7 @@ class Host:
                 if attempt == TRIES or "key" in error.report.problem:
                     raise
                 problem = error.report.problem
-            except (EOFError, paramiko.SSHException, ConnectionError, TimeoutError) as error:
+            except (EOFError, paramiko.SSHException, OSError) as error:
                 problem, last = mask(str(error)) or type(error).__name__, attempt == TRIES
                 if _no_session(error):
                     # This server lets fewer sessions at once: that place is given up for good.
@@ -177,7 +183,7 @@ class Host:
                     self._drop(transport)
                     problem, last = f"connection lost ({problem})", last or not again
                 if last:
-                    raise RemoteError(f"ssh {self.address}", problem, "run the same command again") from None
+                    raise (RemoteError if again else LostAnswerError)(f"ssh {self.address}", problem) from None
             finally:
                 if place:
                     self._places.release()
@@ -309,6 +315,11 @@ def _no_session(error: Exception) -> bool:
     return isinstance(error, paramiko.ChannelException) or str(error) == "Unable to open channel."
 
 
+def _is_lost(error: OSError) -> bool:
+    """Tell whether the connection broke; what the server refuses over SFTP is a plain OSError, too."""
+    return isinstance(error, (ConnectionError, TimeoutError)) or str(error) == "Socket is closed"
+
+
 def _connect(connection: Connection, limit: float) -> None:
     sock = None
     try:
@@ -325,7 +336,7 @@ def _connect(connection: Connection, limit: float) -> None:
 
 
 def _unreachable(address: str, login: Login, error: Exception) -> UnreachableError:
-    problem, fix = mask(str(error)), "run the same command again"
+    problem, fix = mask(str(error)), AGAIN
     if isinstance(error, paramiko.BadHostKeyException):
         got, want = error.key.fingerprint, error.expected_key.fingerprint
         problem = f"its host key has changed (got {got}, want {want})"
@@ -333,6 +344,9 @@ def _unreachable(address: str, login: Login, error: Exception) -> UnreachableErr
     elif isinstance(error, paramiko.AuthenticationException):
         problem = f"does not accept {login.user} with {login.key or 'any key of the SSH agent'}"
         fix = f"ssh-copy-id {login.user}@{address}, or set PROXMOX_SSH_KEY in .env"
+    elif "protocol banner" in problem:
+        problem = "ends the connection before it has said what it is"
+        fix = "is sshd overloaded there (MaxStartups), or something between that does not let us pass?"
     elif isinstance(error, paramiko.SSHException):
         fix = "`invoke trust` shows and records it" if "host key" in problem else fix
     else:

@@ -18,7 +18,7 @@ from lib.engine.evidence import Evidence
 from lib.engine.plan import StepResult
 from lib.engine.runlog import RunLog
 from lib.engine.step import UNKNOWN, C, Change, Inputs, Step, Unknown
-from lib.errors import GroundworkError, Problem, RefusedError
+from lib.errors import GroundworkError, LostAnswerError, Problem, RefusedError
 
 THREADS = 8
 current_step: ContextVar[str] = ContextVar("current_step", default="")
@@ -278,7 +278,10 @@ class Runner(Generic[C]):
         self._progress.began(step.name, "apply")
         self._log.write("apply", step=step.name, changes=[c.attribute for c in result.changes])
         try:
-            self._change(node)
+            try:
+                self._change(node)
+            except LostAnswerError as lost:
+                self._change_again(node, lost)
         except GroundworkError as error:
             self._fail(node, error.report)
             if isinstance(error, RefusedError):
@@ -308,6 +311,17 @@ class Runner(Generic[C]):
         result.outcome = "refreshed" if fresh else "changed"
         result.reason = step.reason(node.seen, node.wanted)
         node.todo = False
+
+    def _change_again(self, node: _Node, lost: LostAnswerError) -> None:
+        """Look what became of a change whose answer was lost, and do what is left; once."""
+        changes, seconds = node.result.changes, node.result.seconds
+        self._progress.waiting(node.step.name, "a second look", 0.0, str(lost))
+        self._log.write("lost", step=node.step.name, problem=lost.report.problem)
+        self._observe(node, False)
+        self._plan(node)
+        node.result.changes, node.result.seconds = changes, seconds
+        if node.result.outcome != "failed" and not self._refuse_one(node):
+            self._change(node)
 
     def _say(self, node: _Node) -> None:
         if node.said:

@@ -30,7 +30,7 @@ from lib.engine.step import Step
 from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
 from lib.steps.session import Session
 from lib.tasks.console import Screen, print_json
-from lib.tasks.target import Target, administrator, choose, ssh_address, tls_of
+from lib.tasks.target import Target, administrator, choose, forget_administrator, ssh_address, tls_of
 
 EXIT = {"failed": FAILED, "refused": REFUSED}
 
@@ -132,7 +132,7 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
         screen.expect([step.name for step in steps])
         evidence = _evidence(target, flags)
         runner = Runner(steps, session, _options(flags), evidence, digest(cluster), log, screen)
-        with cluster_lock(session.pve, flags.dry_run):
+        with cluster_lock(session.pve, flags.dry_run, lambda told: screen.line(f"  warning: {told}", "yellow")):
             results = {result.name: result for result in runner.run()}
     result = RunResult(
         command,
@@ -192,8 +192,7 @@ def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> 
 
     hosts = Hosts(target.login, on_wait, flags.timeout or 3600.0)
     try:
-        tls = tls_of(target, hosts)
-        api = Api(target.endpoints, tls, min(30.0, flags.timeout or 30.0))
+        api = Api(target.endpoints, tls_of(target, hosts), min(30.0, flags.timeout or 30.0))
 
         def connect(credential: Credential) -> Pve:
             return Pve(api, credential, on_wait)
@@ -202,7 +201,11 @@ def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> 
         pve = connect(admin) if admin else PveOverSsh(hosts.on(ssh_address(target)), on_wait)
         for connect_now in (pve.connect, hosts.on(cluster.host(cluster.tools_storage.host).address).connect):
             threading.Thread(target=_quietly, args=(connect_now,), daemon=True).start()
-        yield Session(pve, hosts, connect, on_wait, target.base, flags.timeout), log
+        try:
+            yield Session(pve, hosts, connect, on_wait, target.base, flags.timeout), log
+        finally:
+            if api.refused:
+                forget_administrator(target)
     finally:
         hosts.close()
         log.close()

@@ -159,6 +159,11 @@ def administrator(target: Target, hosts: Hosts, dry_run: bool) -> Credential | N
     return credential
 
 
+def forget_administrator(target: Target) -> None:
+    """Drop the token kept from an earlier run: the cluster refuses it, and the next run makes another."""
+    (target.base / ".groundwork" / "admin-token.json").unlink(missing_ok=True)
+
+
 def ssh_address(target: Target) -> str:
     """Return a host of the cluster to log in to: the first API host."""
     if target.login.reach:

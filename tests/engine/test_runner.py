@@ -16,7 +16,7 @@ from lib.engine.plan import PhaseResult, RunResult, StepResult
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Options, Runner
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
-from lib.errors import Problem, StepError
+from lib.errors import LostAnswerError, Problem, StepError
 
 World = dict[str, Any]
 
@@ -52,6 +52,11 @@ class First(Step[World, Any, str, str]):
     def apply(self, at: World, seen: Any, wanted: str) -> str | None:
         if at.get("broken") == self.name:
             raise StepError(self.name, "broke")
+        if at.get("lost"):
+            arrived = at["lost"].pop(0)
+            if arrived:
+                at[self.name] = wanted
+            raise LostAnswerError(self.name, "the connection was cut")
         if at.get("deaf") != self.name:
             at[self.name] = wanted
         return None
@@ -146,6 +151,23 @@ def test_what_does_not_stick_is_a_failure(tmp_path: Path) -> None:
     results = run([First()], {"deaf": "first"}, tmp_path)
     assert results["first"].outcome == "failed"
     assert "not as desired after it was applied" in str(results["first"].error)
+
+
+@pytest.mark.parametrize(
+    ("lost", "outcome"),
+    [([True], "changed"), ([False], "changed"), ([False, True], "failed"), ([False, False], "failed")],
+)
+def test_a_change_whose_answer_is_lost_is_looked_at_once_more(tmp_path: Path, lost: list[bool], outcome: str) -> None:
+    world: World = {"lost": list(lost)}
+    results = run([First(), Second()], world, tmp_path)
+    assert results["first"].outcome == outcome
+    if outcome == "changed":
+        assert results["first"].changes == [Change("value", None, "one")]
+        assert world["second"] == "after one"
+    else:
+        assert "the connection was cut" in str(results["first"].error)
+        assert results["second"].outcome == "blocked"
+    assert world["lost"] == []
 
 
 def test_a_danger_refuses_the_whole_plan_until_it_is_allowed_by_name(tmp_path: Path) -> None:

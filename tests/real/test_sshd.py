@@ -9,7 +9,7 @@ import pytest
 
 from lib.clients.ssh import Host, present
 from lib.command import read, write
-from lib.errors import CommandError, UnreachableError
+from lib.errors import CommandError, RemoteError, UnreachableError
 from tests.real.sshd import sshd
 
 
@@ -36,6 +36,10 @@ def test_exit_codes_files_and_what_a_timeout_ends(tmp_path: Path) -> None:
         assert host.read(str(tmp_path / "file")) == b"content\n"
         assert host.read(str(tmp_path / "none")) is None
         assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sshd", "there"]
+        with pytest.raises(RemoteError, match=r"(?s)ssh host: /dev/full is refused .*Fix: is the disk full"):
+            host.upload(tmp_path / "file", "/dev/full")
+        with pytest.raises(RemoteError, match="No such file"):
+            host.write("/none/of/these", b"", 0o600)
         with pytest.raises(CommandError, match="ended with 7"):
             host.run(read("sh", "-c", "exit 7"))
         with pytest.raises(CommandError, match="did not end within 1 s"):

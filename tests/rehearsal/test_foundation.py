@@ -169,36 +169,6 @@ def test_no_secret_is_told_anywhere(lab: Path, run: Callable[..., Any]) -> None:
                 assert secret.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        ("reset", "GET"),
-        ("500", "GET"),
-        ("595", ""),
-        ("lock", "qmcreate"),
-        ("ssh-drop", "rbd"),
-    ],
-)
-def test_a_passing_fault_is_retried_to_success(lab: Path, run: Callable[..., Any], fault: tuple[str, str]) -> None:
-    assert run("lab.fault", fault[0], "--match", fault[1], "--times", "1").returncode == 0
-    result = run("foundation")
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-@pytest.mark.parametrize(
-    "fault", [("task-fail", "qmcreate"), ("task-fail", "download"), ("exit", "virt-customize"), ("exit", "mkfs")]
-)
-def test_a_lasting_fault_is_told_and_the_next_run_ends_well(
-    lab: Path, run: Callable[..., Any], fault: tuple[str, str]
-) -> None:
-    run("lab.fault", fault[0], "--match", fault[1], "--times", "1")
-    failed = run("foundation")
-    assert failed.returncode == 1
-    assert "Traceback" not in failed.stdout + failed.stderr
-    again = run("foundation")
-    assert again.returncode == 0, again.stdout + again.stderr
-
-
 def on_host(checkout: Path, run: Callable[..., Any], address: str = "10.10.1.21") -> Callable[..., str]:
     """Return a client of one of the lab's hosts that is not the product's: OpenSSH's."""
     config = checkout / ".lab" / "ssh_config"
