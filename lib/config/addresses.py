@@ -134,7 +134,7 @@ def _owners(cluster: Cluster) -> Iterator[Found]:
     taken = {gateway: "the gateway"}
     for text in (*cluster.network.nameservers, cluster.dns.server):
         taken.setdefault(_address(text), NAME_SERVER)
-    for where, text, who, home in _users(cluster):
+    for where, text, who, home in users(cluster):
         address = _address(text)
         if address is None:
             continue
@@ -162,7 +162,8 @@ def _at_home(where: Where, address: IPv4Address, who: str, home: str, spans: dic
         yield where, f"is outside network.ranges.{home} (got {address} for {who})", choose
 
 
-def _users(cluster: Cluster) -> Iterator[tuple[Where, str, str, str]]:
+def users(cluster: Cluster) -> Iterator[tuple[Where, str, str, str]]:
+    """Yield every address that somebody of ours has: the key that it follows from, the address, whose, its range."""
     for i, host in enumerate(cluster.proxmox.hosts):
         yield ("proxmox", "hosts", i, "address"), host.address, host.name, "hosts"
     yield ("kubernetes", "virtual_ip"), cluster.kubernetes.virtual_ip, cluster.kubernetes.endpoint, "virtual_ip"

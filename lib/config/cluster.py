@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lib.config.model import Cluster
@@ -21,6 +22,16 @@ def load_cluster(path: Path) -> Cluster:
     if cluster is None or next(check(cluster), None) is not None:
         raise ConfigurationError(_every_problem(path, text))
     return cluster
+
+
+def locate(path: Path, problem: Problem) -> Problem:
+    """Return the problem with `cluster.toml:line` for the dotted key in its `where`, as in `proxmox.hosts.0.name`."""
+    if not problem.where or ":" in problem.where:
+        return problem
+    from lib.config.lines import line_of  # on the error path alone
+
+    key = [int(part) if part.isdigit() else part for part in problem.where.split(".")]
+    return replace(problem, where=f"{path.name}:{line_of(path.read_text(encoding='utf-8'), key)}")
 
 
 def _every_problem(path: Path, text: str) -> list[Problem]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from lib.config.addresses import addresses
-from lib.config.guests import GROUPS, counted, group_of, written
+from lib.config.guests import GROUPS, counted, group_of, vmids, written
 from lib.config.model import Cluster
 
 Where = tuple[str | int, ...]
@@ -198,18 +198,8 @@ def _groups(cluster: Cluster) -> Iterator[Found]:
 
 
 def _vmids(cluster: Cluster) -> Iterator[Found]:
-    images = cluster.images
-    used: list[tuple[Where, int, str]] = [
-        (("images", "base", "vmid"), images.base.vmid, images.base.name),
-        (("images", "golden", "vmid"), images.golden.vmid, images.golden.name),
-    ]
-    for group in GROUPS:
-        machines = group_of(cluster, group)
-        used += [((group, "machines", i, "vmid"), machine.vmid, machine.name) for i, machine in written(machines)]
-        if machines.first_vmid:
-            used += [((group, "first_vmid"), machine.vmid, machine.name) for machine in counted(machines)]
     seen: dict[int, str] = {}
-    for where, vmid, who in used:
+    for where, vmid, who in vmids(cluster):
         if not 100 <= vmid <= 999_999_999:
             yield where, f"is no VMID (got {vmid} for {who})", "100 to 999999999"
         if vmid == CSI_VMID:

@@ -46,6 +46,15 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> None:
         raise
 
 
+def _well_formed(found: dict[str, Any]) -> bool:
+    steps = found.get("steps")
+    times = ("finished", "checked", "seconds")
+    return isinstance(steps, dict) and all(
+        isinstance(step, dict) and all(isinstance(step.get(key, 0), (int, float)) for key in times)
+        for step in steps.values()
+    )
+
+
 class Evidence:
     """The state file of one target: per step when it finished, how long it took, and two digests."""
 
@@ -61,7 +70,7 @@ class Evidence:
         self._steps: dict[str, dict[str, Any]] = {}
         if not path.exists():
             return
-        found = self._parse(path.read_text())
+        found = self._parse(path.read_text(errors="replace"))
         if found.get("target") == target:
             self._steps = found["steps"]
 
@@ -72,7 +81,7 @@ class Evidence:
         except json.JSONDecodeError as error:
             where = f"{self._path.name}:{error.lineno}"
             raise StepError("state file", f"is not readable: {error.msg} at column {error.colno}", fix, where) from None
-        if not isinstance(found, dict) or not isinstance(found.get("steps"), dict):
+        if not isinstance(found, dict) or not _well_formed(found):
             raise StepError("state file", "has not the shape of a state file", fix, f"{self._path.name}:1")
         if found.get("version") != VERSION:
             problem = f"has another version (got {found.get('version')!r}, want {VERSION})"

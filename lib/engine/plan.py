@@ -83,30 +83,31 @@ class PhaseResult:
 
 @dataclass
 class RunResult:
-    """One run: what was asked, where, and what became of it."""
+    """One run: what was asked, where, and what became of it; `problems` say why it could not even begin."""
 
     command: str
     target: str
     phases: list[PhaseResult]
     seconds: float = 0.0
-    error: Problem | None = None
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def outcome(self) -> Outcome:
         """The worst of the phases' outcomes; failed where the run could not begin."""
-        if self.error is not None:
+        if self.problems:
             return "failed"
         return overall([phase.outcome for phase in self.phases])
 
     def document(self) -> dict[str, Any]:
         """Return the `--json` document, schema 1."""
+        told = [_error(problem) for problem in self.problems]
         return {
             "schema": 1,
             "command": self.command,
             "target": self.target,
             "outcome": self.outcome,
             "seconds": round(self.seconds, 3),
-            **({"error": _error(self.error)} if self.error else {}),
+            **({"error": told[0], "errors": told} if told else {}),
             "phases": [
                 {"name": p.name, "outcome": p.outcome, "steps": [s.document() for s in p.steps]} for p in self.phases
             ],

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol
 
 from lib.engine.evidence import Evidence
@@ -39,9 +39,15 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """The flags that hold for a whole run; `deep` relies on no recent check."""
+    """The flags that hold for a whole run.
+
+    `deep` relies on no recent check; without `guard` nothing is refused, for nothing is meant to be done;
+    `history` adds when each step was last made so.
+    """
 
     dry_run: bool = False
+    guard: bool = True
+    history: bool = False
     rerun: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
     deep: bool = False
@@ -73,9 +79,10 @@ class Runner(Generic[C]):
         inputs_digest: str,
         log: RunLog,
         progress: Progress,
+        located: Callable[[Problem], Problem] = lambda problem: problem,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the steps in an order in which each comes after what it needs."""
+        """Take the steps in an order in which each comes after what it needs; `located` gives a problem its line."""
         self._nodes = {step.name: _Node(step, StepResult(step.name, "unchanged")) for step in steps}
         self._clients = clients
         self._options = options
@@ -83,6 +90,7 @@ class Runner(Generic[C]):
         self._digest = inputs_digest
         self._log = log
         self._progress = progress
+        self._located = located
         self._clock = clock
         self._outputs: dict[str, object] = {}
         self._stopping = False
@@ -96,9 +104,12 @@ class Runner(Generic[C]):
         self._observe_all()
         for node in self._nodes.values():
             self._plan(node)
-        if not self._options.dry_run and not self._refuse():
+        refused = self._options.guard and self._refuse()
+        if not self._options.dry_run and not refused:
             self._apply_all()
         self._finish()
+        if self._stopping:
+            raise KeyboardInterrupt
         return [node.result for node in self._nodes.values()]
 
     # ------------------------------------------------------------ observe
@@ -145,13 +156,16 @@ class Runner(Generic[C]):
                 result.outcome, result.reason = "pending", f"known after {', '.join(waits) or 'apply'}"
                 node.todo = True
                 return
-            problems = list(step.problems(node.seen, node.wanted))
-            if problems:
-                self._fail(node, _joined(step.name, problems))
-                return
-            self._compare(node)
+            if not self._has_problems(node):
+                self._compare(node)
         except GroundworkError as error:
             self._fail(node, error.report)
+
+    def _has_problems(self, node: _Node) -> bool:
+        problems = [self._located(problem) for problem in node.step.problems(node.seen, node.wanted)]
+        if problems:
+            self._fail(node, _joined(node.step.name, problems))
+        return bool(problems)
 
     def _compare(self, node: _Node) -> None:
         step, result = node.step, node.result
@@ -163,6 +177,8 @@ class Runner(Generic[C]):
             result.outcome = "pending"
             result.reason = f"{len(result.changes)} to change"
             self._outputs.pop(step.name, None)
+            if step.promises:
+                self._outputs[step.name] = step.output(node.seen, node.wanted)
             return
         self._outputs[step.name] = step.output(node.seen, node.wanted)
         result.outcome = "unchanged"
@@ -178,6 +194,7 @@ class Runner(Generic[C]):
 
     def _fail(self, node: _Node, problem: Problem) -> None:
         node.todo = False
+        problem = self._located(problem)
         node.result.outcome, node.result.error = "failed", problem
         node.result.reason = problem.problem.split("\n", 1)[0]
         self._outputs.pop(node.step.name, None)
@@ -225,8 +242,6 @@ class Runner(Generic[C]):
                     future.result()
         finally:
             pool.shutdown(wait=True)
-        if self._stopping:
-            raise KeyboardInterrupt
 
     def _wait(self, running: dict[Future[None], _Node]) -> set[Future[None]]:
         while True:
@@ -296,11 +311,10 @@ class Runner(Generic[C]):
         self._progress.began(step.name, "verify")
         node.seen = step.observe(self._clients, False)
         node.recent = False
-        problems = list(step.problems(node.seen, node.wanted))
-        left = [c for c in step.changes(node.seen, node.wanted) if not c.refresh]
-        if problems:
-            self._fail(node, _joined(step.name, problems))
+        if self._has_problems(node):
             return
+        result.remarks = list(step.remarks(node.seen))
+        left = [c for c in step.changes(node.seen, node.wanted) if not c.refresh]
         if left:
             what = "; ".join(f"{c.attribute} (got {c.before}, want {c.after})" for c in left)
             problem = f"is not as desired after it was applied: {what}"
@@ -327,6 +341,9 @@ class Runner(Generic[C]):
         if node.said:
             return
         node.said = True
+        finished = self._evidence.of(node.step.name).get("finished") if self._options.history else None
+        if finished is not None:
+            node.result.reason += time.strftime("; made so %Y-%m-%d %H:%M", time.localtime(finished))
         self._log.write("step", **node.result.document())
         self._progress.ended(node.result)
 
@@ -355,7 +372,7 @@ class Runner(Generic[C]):
 def _joined(step: str, problems: list[Problem]) -> Problem:
     if len(problems) == 1:
         return problems[0]
-    text = f"{len(problems)} problems\n" + "\n".join(f"{p.subject}: {p.problem}" for p in problems)
+    text = f"{len(problems)} problems\n" + "\n".join(str(replace(problem, fix="")) for problem in problems)
     fixes = "\n".join(dict.fromkeys(p.fix for p in problems if p.fix))
     return Problem(step, text, fixes, next((p.where for p in problems if p.where), ""))
 

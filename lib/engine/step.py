@@ -66,13 +66,17 @@ class Step(ABC, Generic[C, S, D, R]):
 
     `max_age` (seconds) is declared by a step with a slow check: while evidence of the
     same configuration is younger, `observe` is told so by `recent` and may leave the
-    slow part out. `checks_only` steps have nothing to apply; a rerun looks again.
+    slow part out. `checks_only` steps have nothing to apply; a rerun looks again. Where a step `promises`,
+    its output follows from the wish alone, and what comes after it is planned before it is applied.
+    `overrides` names the dangers that a user may allow.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     max_age: ClassVar[float | None] = None
     checks_only: ClassVar[bool] = False
+    promises: ClassVar[bool] = False
+    overrides: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def observe(self, at: C, recent: bool) -> S:

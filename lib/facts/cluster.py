@@ -131,6 +131,13 @@ def options(text: str) -> dict[str, str]:
     return found
 
 
+def fixed_addresses(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses that a VM's `ipconfigN` or a container's `netN` sets; `dhcp` and its like are none."""
+    texts = (str(value) for key, value in config.items() if re.fullmatch(r"(ipconfig|net)\d+", key))
+    found = (options(text).get("ip", "").partition("/")[0] for text in texts)
+    return tuple(address for address in found if address[:1].isdigit())
+
+
 def size_gib(text: str) -> float:
     """Return a disk size like `8G`, `528K` or `2252M` in GiB; 0 where there is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)

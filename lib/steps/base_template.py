@@ -54,6 +54,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     name: ClassVar[str] = "base_template"
     needs: ClassVar[tuple[str, ...]] = ("cloud_image", "packer_user")
+    overrides: ClassVar[tuple[str, ...]] = (DESTROY,)
 
     def __init__(self, cluster: Cluster, rebuild: bool = False, backup: str = "") -> None:
         """`rebuild` destroys and makes it anew; `backup` is a storage that gets a vzdump of it first."""

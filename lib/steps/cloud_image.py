@@ -20,6 +20,7 @@ from lib.steps.tools_storage import ImportStorage, ToolsStorage
 
 RECIPE = 1  # raise it when what virt-customize does changes
 UNFINISHED = "groundwork-unfinished-"
+FILE = "images.cloud.file"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     name: ClassVar[str] = "cloud_image"
     needs: ClassVar[tuple[str, ...]] = ("tools_storage",)
     max_age: ClassVar[float | None] = 86400.0
+    promises: ClassVar[bool] = True
 
     def __init__(self, cluster: Cluster, root: Path, rebuild: bool = False) -> None:
         """`root` is where a relative images.cloud.file starts; `rebuild` makes the image anew."""
@@ -180,14 +182,13 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
             return
         local = self._root / Path(self._cloud.file).expanduser()
         if not local.is_file():
-            yield Problem("images.cloud.file", f"is not there ({local})", "mend the path in cluster.toml")
+            yield Problem(FILE, f"is not there ({local})", "mend the path in cluster.toml", FILE)
             return
         with local.open("rb") as file:
             got = hashlib.file_digest(file, "sha256").hexdigest()
         if got != self._cloud.sha256:
-            yield Problem(
-                "images.cloud.file", f"has another digest (got {got}, want {self._cloud.sha256})", "fetch it again"
-            )
+            problem = f"has another digest (got {got}, want {self._cloud.sha256})"
+            yield Problem(FILE, problem, "fetch it again", FILE)
 
     def remarks(self, seen: Seen) -> Iterator[str]:
         """Yield that a newer image was published."""

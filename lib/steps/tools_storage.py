@@ -68,6 +68,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
 
     name: ClassVar[str] = "tools_storage"
     needs: ClassVar[tuple[str, ...]] = ("validation",)
+    promises: ClassVar[bool] = True
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

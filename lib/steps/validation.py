@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from lib.clients.ssh import Host as Shell
 from lib.clients.waiting import together
 from lib.command import read
+from lib.config.addresses import users
+from lib.config.guests import vmids
 from lib.config.model import Cluster, Host
 from lib.engine.step import Change, Inputs, Step
 from lib.errors import GroundworkError, Problem
@@ -125,18 +127,14 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             addresses_used=tuple(self._configured(at, guests)),
         )
 
-    def _ours(self) -> dict[int, str]:
-        images = self._cluster.images
-        named = {guest.vmid: guest.name for guest in self._cluster.guests()}
-        return named | {images.base.vmid: images.base.name, images.golden.vmid: images.golden.name}
-
-    def _addresses(self) -> list[str]:
-        return [self._cluster.kubernetes.virtual_ip, *(guest.address for guest in self._cluster.guests())]
+    def _addresses(self) -> dict[str, str]:
+        """Return the addresses that guests and services of ours have or will have, each with its key."""
+        return {address: _key(*where) for where, address, _, home in users(self._cluster) if home != "hosts"}
 
     def _shares(self, guests: tuple[facts.Guest, ...]) -> list[list[str]]:
         """Deal the addresses that nobody may answer on yet out over the hosts."""
         ours = {guest.vmid for guest in guests if self._cluster.proxmox.tag in guest.tags}
-        free = [] if ours & {g.vmid for g in self._cluster.guests()} else self._addresses()
+        free = [] if ours & {g.vmid for g in self._cluster.guests()} else list(self._addresses())
         count = len(self._cluster.proxmox.hosts)
         return [free[index::count] for index in range(count)]
 
@@ -178,17 +176,13 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         return float(told) - (asked + time.time()) / 2
 
     def _configured(self, at: Session, guests: tuple[facts.Guest, ...]) -> Iterator[tuple[str, int]]:
-        """Yield (address, VMID) of foreign guests that were given one of our addresses by cloud-init."""
-        wanted = set(self._addresses())
-        for guest in guests:
-            if self._cluster.proxmox.tag in guest.tags or guest.kind != "qemu":
-                continue
-            config = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
-            for key, value in config.items():
-                if key.startswith("ipconfig"):
-                    address = facts.options(str(value)).get("ip", "").partition("/")[0]
-                    if address in wanted:
-                        yield address, guest.vmid
+        """Yield (address, VMID) of foreign guests that were given one of our addresses in their configuration."""
+        wanted = self._addresses()
+        foreign = [guest for guest in guests if self._cluster.proxmox.tag not in guest.tags]
+        paths = (f"/nodes/{guest.node}/{guest.kind}/{guest.vmid}/config" for guest in foreign)
+        configs = together(*(partial(at.pve.get, path) for path in paths))
+        for guest, config in zip(foreign, configs, strict=True):
+            yield from ((address, guest.vmid) for address in facts.fixed_addresses(config) if address in wanted)
 
     # ------------------------------------------------------------- judgement
 
@@ -217,12 +211,12 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             yield Problem("Proxmox VE", f"is too old (got {got}, want 8.4 or newer)", "upgrade the hosts first")
         if not seen.membership.quorate:
             yield Problem("cluster", "has no quorum", "bring the missing hosts back: `pvecm status` on any host")
-        for host in self._cluster.proxmox.hosts:
+        for index, host in enumerate(self._cluster.proxmox.hosts):
             if host.name not in seen.membership.nodes:
                 have = ", ".join(sorted(seen.membership.nodes))
-                yield Problem(
-                    host.name, f"is no node of this cluster (it has {have})", "mend proxmox.hosts in cluster.toml"
-                )
+                problem = f"is no node of this cluster (it has {have})"
+                key = _key("proxmox", "hosts", index, "name")
+                yield Problem(host.name, problem, "mend proxmox.hosts in cluster.toml", key)
             elif host.name not in seen.membership.online:
                 yield Problem(
                     host.name, "is offline", f"start it, or look at `systemctl status corosync` on {host.address}"
@@ -234,9 +228,8 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             state = seen.storage.get(host.name)
             if state is None or state.status != "available":
                 got = "missing" if state is None else state.status
-                yield Problem(
-                    f"storage {name}", f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}"
-                )
+                problem, fix = f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}"
+                yield Problem(f"storage {name}", problem, fix, "proxmox.storage")
         if seen.ceph.health == "HEALTH_ERR":
             yield Problem(
                 "Ceph",
@@ -248,6 +241,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                 "Ceph",
                 f"is near full (got {seen.ceph.used_percent:.0f} %, want below {limit} %)",
                 "free space, or add OSDs",
+                "proxmox.near_full_percent",
             )
         yield from self._room(seen)
 
@@ -272,19 +266,21 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             )
 
     def _guest_problems(self, seen: Seen) -> Iterator[Problem]:
-        ours = self._ours()
+        ours = {vmid: (_key(*where), name) for where, vmid, name in vmids(self._cluster)}
         for guest in seen.guests:
             if guest.vmid in ours and self._cluster.proxmox.tag not in guest.tags:
+                key, name = ours[guest.vmid]
                 yield Problem(
                     f"VM {guest.vmid}",
                     f"is somebody else's ('{guest.name}' on {guest.node}, "
                     f"without our tag '{self._cluster.proxmox.tag}')",
-                    f"give '{ours[guest.vmid]}' another VMID in cluster.toml; foreign guests are never touched",
+                    f"give '{name}' another VMID in cluster.toml; foreign guests are never touched",
+                    key,
                 )
+        keys = self._addresses()
         for address, vmid in seen.deep.addresses_used if seen.deep else ():
-            yield Problem(
-                address, f"is configured on somebody else's VM {vmid}", "choose another address in cluster.toml"
-            )
+            problem = f"is configured on somebody else's VM {vmid}"
+            yield Problem(address, problem, "choose another address in cluster.toml", keys[address])
 
     def _host_problems(self, host: HostSeen) -> Iterator[Problem]:
         if host.failed is not None:
@@ -292,9 +288,10 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             return
         network = self._cluster.network
         if host.hostname.partition(".")[0] != host.name:
-            yield Problem(
-                host.name, f"answers under another name (got {host.hostname})", "mend its address in cluster.toml"
-            )
+            names = [each.name for each in self._cluster.proxmox.hosts]
+            key = _key("proxmox", "hosts", names.index(host.name), "address")
+            problem = f"answers under another name (got {host.hostname})"
+            yield Problem(host.name, problem, "mend its address in cluster.toml", key)
         if host.version < OLDEST:
             got = ".".join(map(str, host.version))
             yield Problem(host.name, f"Proxmox VE is too old (got {got}, want 8.4 or newer)", "upgrade it first")
@@ -303,7 +300,8 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             yield Problem(
                 host.name,
                 f"has no bridge {self._cluster.proxmox.bridge} (got {have})",
-                "proxmox.bridge in cluster.toml",
+                "make it there, or mend proxmox.bridge in cluster.toml",
+                "proxmox.bridge",
             )
         most = self._cluster.proxmox.max_clock_skew_seconds
         if abs(host.skew) > most:
@@ -313,21 +311,20 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                 "`chronyc tracking` there",
             )
         if not host.gateway_answers:
-            yield Problem(
-                host.name, f"gets no answer from the gateway {network.gateway}", "check network.gateway and the cabling"
-            )
+            problem = f"gets no answer from the gateway {network.gateway}"
+            yield Problem(host.name, problem, "check network.gateway and the cabling", "network.gateway")
         if not host.names_resolve and not self._cluster.images.cloud.file:
-            yield Problem(
-                host.name, "cannot resolve names", f"check /etc/resolv.conf there ({', '.join(network.nameservers)})"
-            )
+            fix = f"check /etc/resolv.conf there ({', '.join(network.nameservers)})"
+            yield Problem(host.name, "cannot resolve names", fix, "network.nameservers")
+        keys = self._addresses()
         for address in host.taken:
-            yield Problem(address, "answers already, and is no guest of ours", "choose another address in cluster.toml")
+            problem, fix = "answers already, and is no guest of ours", "choose another address in cluster.toml"
+            yield Problem(address, problem, fix, keys[address])
         wanted = ipaddress.ip_network(network.cidr)
         if host.addresses and not any(ipaddress.ip_interface(a).network == wanted for a in host.addresses):
             have = ", ".join(sorted(host.addresses))
-            yield Problem(
-                host.name, f"is in another network (got {have}, want {network.cidr})", "network.cidr in cluster.toml"
-            )
+            problem = f"is in another network (got {have}, want {network.cidr})"
+            yield Problem(host.name, problem, "mend network.cidr in cluster.toml", "network.cidr")
 
     def remarks(self, seen: Seen) -> Iterator[str]:
         """Yield mixed versions and Ceph's warnings."""
@@ -349,3 +346,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         version = ".".join(map(str, seen.version))
         storage, hosts = wanted.proxmox.storage, len(wanted.proxmox.hosts)
         return f"{hosts} hosts, PVE {version}, quorum, storage {storage}, {seen.ceph.health}"
+
+
+def _key(*where: str | int) -> str:
+    return ".".join(map(str, where))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke import Context, task
 
 from lib.tasks.foundation import HELP
@@ -14,10 +16,8 @@ LOOK = {key: HELP[key] for key in ("json", "timeout", "verbose")} | {
 def _look(command: str, json: bool, timeout: str, verbose: bool, detailed: bool, markdown: bool = False) -> None:
     from lib.tasks.run import Flags, run, seconds
 
-    flags = Flags(
-        dry_run=True, as_json=json, timeout=seconds(timeout), verbose=verbose, detailed=detailed, as_markdown=markdown
-    )
-    run(command, (), flags)
+    shown: dict[str, Any] = {"as_json": json, "as_markdown": markdown, "verbose": verbose, "detailed": detailed}
+    run(command, (), Flags(dry_run=True, guard=command == "plan", timeout=seconds(timeout), **shown))
 
 
 @task(help=LOOK | {"markdown": "Print the plan as Markdown, for a review."})
@@ -52,7 +52,7 @@ def doctor(c: Context, json: bool = False, timeout: str = "") -> None:
     """Repeat every slow check, and prove as Packer's token itself each privilege on each path."""
     from lib.tasks.run import Flags, run, seconds
 
-    run("doctor", (), Flags(dry_run=True, as_json=json, timeout=seconds(timeout), deep=True))
+    run("doctor", (), Flags(dry_run=True, guard=False, as_json=json, timeout=seconds(timeout), deep=True))
 
 
 @task(help={"replace": "Address of a host whose recorded key is to be replaced (it was reinstalled)."})

@@ -134,7 +134,8 @@ class Screen:
         for remark in result.remarks:
             self.line(f"      note: {remark}", "yellow")
         if result.error is not None:
-            where = f" [{result.error.where}]" if result.error.where else ""
+            place = f"[{result.error.where}]"
+            where = f" {place}" if result.error.where and place not in result.error.problem else ""
             for number, text in enumerate(f"{result.error.subject}: {result.error.problem}{where}".splitlines()):
                 self.line(f"      {text}" if number == 0 else f"        {text.strip()}", "red")
             for number, text in enumerate(result.error.fix.splitlines()):

@@ -6,14 +6,17 @@ later phase would then really run the earlier ones.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+import traceback
+from typing import Any, NoReturn
 
 from invoke import Call, Context, Executor, Exit
 
-from lib.errors import BAD_CONFIGURATION, INTERRUPTED, GroundworkError
+from lib.engine.plan import RunResult
+from lib.errors import FAILED, INTERRUPTED, ConfigurationError, GroundworkError, Problem, UsageError
 from lib.secrets import mask
-from lib.tasks.console import nobody_listens
+from lib.tasks.console import nobody_listens, print_json
 
 
 class PhaseCall(Call):
@@ -31,8 +34,12 @@ class PhaseCall(Call):
 class OneRun(Executor):
     """Run neighbouring phase tasks of one line as one run; every other task as Invoke does."""
 
+    _json_command = ""  # the command that owes stdout a JSON document
+
     def expand_calls(self, calls: list[Any]) -> list[Call]:
         """Merge phase calls; nothing is expanded: `pre` stays the declared graph."""
+        owing = (call.called_as for call in calls if call.kwargs.get("json") and not call.called_as.startswith("lab."))
+        self._json_command = next(owing, "")
         merged: list[Call] = []
         for call in calls:
             phase = getattr(call.task.body, "phase", None)
@@ -50,19 +57,49 @@ class OneRun(Executor):
         return merged
 
     def execute(self, *tasks: Any) -> Any:
-        """Run the line; a known error ends it with its text and exit code, never a traceback.
+        """Run the line; whatever ends it early is told with its exit code, and under --json as a document too.
 
         Raises:
             Exit: with the exit codes of lib/errors.py.
         """
+        _open_closed_streams()
         try:
             return super().execute(*tasks)
+        except Exit:
+            raise
         except GroundworkError as error:
-            raise Exit(mask(str(error)), code=error.exit_code) from None
+            problems = error.problems if isinstance(error, ConfigurationError) else [error.report]
+            self._end(str(error), error.exit_code, problems)
         except BrokenPipeError:
             nobody_listens(sys.stdout)
         except KeyboardInterrupt:
-            raise Exit("interrupted; the next run finishes what this one began", code=INTERRUPTED) from None
+            fix = "run the same command again: the next run finishes what this one began"
+            problem = Problem("run", "interrupted", fix)
+            self._end(str(problem), INTERRUPTED, [problem])
+        except OSError as error:
+            if error.filename is None:
+                self._end_with_bug(error)
+            problem = Problem(str(error.filename), error.strerror or str(error), "mend that, and run the command again")
+            self._end(str(problem), FAILED, [problem])
+        except Exception as error:  # noqa: BLE001  (a bug is told as one, with its traceback, secrets masked)
+            self._end_with_bug(error)
+
+    def _end_with_bug(self, error: Exception) -> NoReturn:
+        fix = 'report it as CONTRIBUTING.md says ("Report a bug"), with the lines above'
+        problem = Problem("Groundwork", f"has a bug ({type(error).__name__}: {error})", fix)
+        self._end(f"{''.join(traceback.format_exception(error))}{problem}", FAILED, [problem])
+
+    def _end(self, text: str, code: int, problems: list[Problem]) -> NoReturn:
+        if self._json_command:
+            print_json(RunResult(self._json_command, "", [], problems=problems))
+        raise Exit(mask(text), code=code) from None
+
+
+def _open_closed_streams() -> None:
+    """Give a closed stdout or stderr (`>&-`) somewhere to go, and its number to no other file."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _add_flags(first: dict[str, Any], more: dict[str, Any]) -> None:
@@ -72,7 +109,7 @@ def _add_flags(first: dict[str, Any], more: dict[str, Any]) -> None:
         if isinstance(value, list) and isinstance(old, list):
             first[name] = old + value
         elif old and value and old != value:
-            flag = name.replace("_", "-")
-            raise Exit(f"--{flag}: has two values on one line (got {old} and {value})", code=BAD_CONFIGURATION)
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(flag, f"has two values on one line (got {old} and {value})", "give it once")
         else:
             first[name] = value or old

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lib.clients.pve import Pve
 from lib.clients.pve_session import Api, Credential
 from lib.clients.pvesh import PveOverSsh
 from lib.clients.ssh import Hosts
-from lib.config.cluster import load_cluster
+from lib.config.cluster import load_cluster, locate
 from lib.config.model import Cluster
 from lib.engine.evidence import Evidence, digest
 from lib.engine.lock import local_lock
@@ -52,6 +53,7 @@ class Flags:
     detailed: bool = False
     as_markdown: bool = False
     deep: bool = False
+    guard: bool = True
 
 
 def names(text: str | Sequence[str]) -> frozenset[str]:
@@ -87,17 +89,8 @@ def run(command: str, phases: Sequence[str], flags: Flags) -> None:
 
     Raises:
         Exit: with the exit code of the outcome, where it is not 0.
-        GroundworkError: the run could not even begin; under --json a document says so too.
+        GroundworkError: the run could not even begin.
     """
-    try:
-        _run(command, phases, flags)
-    except GroundworkError as error:
-        if flags.as_json:
-            print_json(RunResult(command, "", [], 0.0, error.report))
-        raise
-
-
-def _run(command: str, phases: Sequence[str], flags: Flags) -> None:
     with Screen(flags.as_json or flags.as_markdown, flags.verbose) as screen:
         result = _made(command, phases, flags, screen)
         screen.result(result, flags.dry_run)
@@ -131,37 +124,26 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
         _check_names(flags, steps)
         screen.expect([step.name for step in steps])
         evidence = _evidence(target, flags)
-        runner = Runner(steps, session, _options(flags), evidence, digest(cluster), log, screen)
+        options = Options(flags.dry_run, flags.guard, command == "status", flags.rerun, flags.allow, flags.deep)
+        located = partial(locate, here / "cluster.toml")
+        runner = Runner(steps, session, options, evidence, digest(cluster), log, screen, located)
         with cluster_lock(session.pve, flags.dry_run, lambda told: screen.line(f"  warning: {told}", "yellow")):
             results = {result.name: result for result in runner.run()}
-    result = RunResult(
+    return RunResult(
         command,
         target.name,
         [PhaseResult(name, [results[step.name] for step in steps]) for name, steps in steps_by_phase.items()],
         time.monotonic() - began,
     )
-    if command == "status":
-        _tell_history(result, evidence)
-    return result
-
-
-def _tell_history(result: RunResult, evidence: Evidence) -> None:
-    """Add when each step was last made so; evidence, shown and never relied on."""
-    for step in (step for phase in result.phases for step in phase.steps):
-        finished = evidence.of(step.name).get("finished")
-        if finished:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(finished)))
-            step.reason += f"; made so {when}"
-
-
-def _options(flags: Flags) -> Options:
-    return Options(flags.dry_run, flags.rerun, flags.allow, flags.deep)
 
 
 def _check_names(flags: Flags, steps: Sequence[Step[Any, Any, Any, Any]]) -> None:
-    known = {step.name for step in steps}
-    for name in sorted(flags.rerun - known):
-        raise UsageError("--rerun", f"no such step: {name}", f"the steps are {', '.join(sorted(known))}")
+    known = [step.name for step in steps]
+    for name in sorted(flags.rerun.difference(known)):
+        raise UsageError("--rerun", f"no such step: {name}", f"the steps are {', '.join(known)}")
+    overrides = [name for step in steps for name in step.overrides]
+    for name in sorted(flags.allow.difference(overrides)):
+        raise UsageError("--allow", f"nothing is refused by that name: {name}", f"there is {', '.join(overrides)}")
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
             ]
         )
     if access is None or access.kind == "lab":
-        return _lab(root, cluster)
+        return _lab(root, cluster, "no PROXMOX_HOST is configured" if access is None else "GROUNDWORK_TARGET=lab")
     host = access.hosts[0][0]
     warnings = () if access.verify else ("TLS verification is turned off by PROXMOX_TLS_VERIFY=no",)
     login = Login(access.ssh_user, access.ssh_port, access.ssh_key, _known_hosts(root, access))
@@ -86,7 +86,7 @@ def _known_hosts(root: Path, access: Access) -> tuple[Path, ...]:
     return (root / ".groundwork" / "known_hosts", Path.home() / ".ssh" / "known_hosts")
 
 
-def _lab(root: Path, cluster: Cluster) -> Target:
+def _lab(root: Path, cluster: Cluster, why: str) -> Target:
     from lib.lab.start import ensure  # the product knows the lab only here
 
     lab = ensure(root)
@@ -105,7 +105,7 @@ def _lab(root: Path, cluster: Cluster) -> Target:
             "invoke lab.reset, then run again",
         )
     login = Login("root", 22, root / lab["ssh_key_file"], (base / "known_hosts",), reach)
-    told = "rehearsal in the lab (no PROXMOX_HOST is configured; no hardware is touched)"
+    told = f"rehearsal in the lab ({why}; no hardware is touched)"
     return Target("lab", told, base, access, login, tuple(endpoints), ())
 
 

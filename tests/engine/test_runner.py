@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -185,6 +186,48 @@ def test_a_danger_refuses_the_whole_plan_until_it_is_allowed_by_name(tmp_path: P
     )
 
 
+def test_a_dry_run_is_refused_as_the_run_would_be_and_a_mere_look_is_not(tmp_path: Path) -> None:
+    world: World = {"dangerous": "precious"}
+    planned = run([Dangerous()], world, tmp_path, dry_run=True)["dangerous"]
+    assert (planned.outcome, planned.changes) == ("refused", [Change("value", "precious", "one")])
+    assert run([Dangerous()], world, tmp_path, dry_run=True, guard=False)["dangerous"].outcome == "pending"
+
+
+def test_what_comes_after_a_promise_is_planned_before_it_is_kept(tmp_path: Path) -> None:
+    class Promising(First):
+        promises = True
+
+        def output(self, seen: Any, wanted: str) -> str:
+            return wanted
+
+    planned = run([Promising(), Second()], {}, tmp_path, dry_run=True)
+    assert planned["second"].changes == [Change("value", None, "after one")]
+    assert run([Promising(), Second()], {"broken": "first"}, tmp_path)["second"].outcome == "blocked"
+
+
+def test_history_says_when_each_step_was_last_made_so(tmp_path: Path) -> None:
+    world: World = {}
+    run([First()], world, tmp_path)
+    told = run([First()], world, tmp_path, dry_run=True, history=True)["first"].reason
+    assert re.fullmatch(r"is one; made so \d{4}-\d\d-\d\d \d\d:\d\d", told)
+
+
+def test_a_problem_is_told_with_its_line(tmp_path: Path) -> None:
+    class Wrong(First):
+        def problems(self, seen: Any, wanted: str) -> Iterator[Problem]:
+            yield Problem("a", "is wrong", "mend a", "key.a")
+            yield Problem("b", "is wrong", "mend b", "key.b")
+
+    def located(problem: Problem) -> Problem:
+        return replace(problem, where=problem.where.replace("key.", "file:"))
+
+    evidence = Evidence(tmp_path / "state.json", "t")
+    [result] = Runner([Wrong()], {}, Options(), evidence, "d", RunLog(None), Quiet(), located).run()
+    assert result.error == Problem(
+        "first", "2 problems\na: is wrong [file:a]\nb: is wrong [file:b]", "mend a\nmend b", "file:a"
+    )
+
+
 def test_a_refresh_counts_as_unchanged(tmp_path: Path) -> None:
     world: World = {"fresh": "one"}
     results = run([Fresh()], world, tmp_path)
@@ -237,10 +280,13 @@ def test_independent_steps_are_applied_at_the_same_time(tmp_path: Path) -> None:
         ('{"version": 1, "ste', "not readable"),
         ('{"version": 99, "target": "t", "steps": {}}', "another version"),
         ("[]", "shape"),
+        ('{"version": 1, "target": "t", "steps": {"first": []}}', "shape"),
+        ('{"version": 1, "target": "t", "steps": {"first": {"finished": "x"}}}', "shape"),
+        ("\xff\x00", "not readable"),
     ],
 )
 def test_a_corrupt_state_file_is_named_with_its_place_and_the_way_out(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / "state.json").write_text(text)
+    (tmp_path / "state.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(StepError) as caught:
         Evidence(tmp_path / "state.json", "t")
     assert told in str(caught.value)

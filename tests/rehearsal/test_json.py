@@ -31,7 +31,21 @@ def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
     assert fits(run("foundation", "--json").stdout)["outcome"] == "changed"
     assert fits(run("foundation", "--json", "--force-rebuild").stdout)["outcome"] == "refused"
     assert fits(run("status", "--json").stdout)["outcome"] == "unchanged"
-    (checkout / "cluster.toml").write_text("[proxmox]\n")
+    for words, subject in (
+        (("--timeout", "abc"), "--timeout"),
+        (("--timeout", "4", "foundation", "--timeout", "5"), "--timeout"),
+        (("--rerun", "nosuch"), "--rerun"),
+        (("--allow", "nosuch"), "--allow"),
+    ):
+        wrong = run("foundation", "--json", *words)
+        assert (wrong.returncode, fits(wrong.stdout)["error"]["subject"]) == (2, subject)
+    path = checkout / "cluster.toml"
+    path.write_text(path.read_text().replace('bridge = "vmbr0"', 'bridge = "vmbr9"'))
+    step = fits(run("plan", "--json").stdout)["phases"][0]["steps"][0]
+    assert (step["name"], step["error"]["where"]) == ("validation", "cluster.toml:6")
+    path.write_text("[proxmox]\nbridge = 1\n")
     begun = run("foundation", "--json")
     assert begun.returncode == 2
-    assert fits(begun.stdout)["error"]["subject"]
+    errors = fits(begun.stdout)["errors"]
+    assert len(errors) > 5
+    assert "cluster.toml:2" in {error["where"] for error in errors}
