@@ -17,14 +17,15 @@ def removals(apt: str) -> tuple[str, ...]:
     return tuple(line.split()[1] for line in apt.splitlines() if line.startswith(("Remv ", "Purg ")))
 
 
-def device(mapped: str, pool: str, image: str) -> str | None:
-    """Return the device of an image in `rbd device list --format json`."""
-    rows: Any = json.loads(mapped or "[]")
+def mapped(devices: str, pool: str, image: str) -> tuple[str, ...]:
+    """Return the devices of an image in `rbd device list --format json`."""
+    rows: Any = json.loads(devices or "[]")
     rows = list(rows.values()) if isinstance(rows, dict) else rows
-    for row in rows:
-        if row.get("pool") == pool and (row.get("name") or row.get("image")) == image and row.get("snap", "-") == "-":
-            return str(row["device"])
-    return None
+    return tuple(
+        str(row["device"])
+        for row in rows
+        if row.get("pool") == pool and (row.get("name") or row.get("image")) == image and row.get("snap", "-") == "-"
+    )
 
 
 def watchers(status: str) -> tuple[str, ...]:

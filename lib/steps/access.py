@@ -56,10 +56,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """Access as it is. `expires` is epoch seconds by slot; `current` the slot that packer/.env names."""
+    """Access as it is: `enabled`, whether the user may log in; `expires`, epoch seconds by slot.
+
+    `current` is the credential of the slot that packer/.env names.
+    """
 
     pool: bool
     user: bool
+    enabled: bool
     role: frozenset[str] | None
     known: frozenset[str]
     acls: frozenset[facts.Acl]
@@ -113,6 +117,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         return Seen(
             pool=any(row["poolid"] == self._cluster.proxmox.pool for row in pools),
             user=user is not None,
+            enabled=user is not None and bool(int(user.get("enable", 1))) and not int(user.get("expire") or 0),
             role=roles.get(self._packer.role),
             known=known,
             acls=frozenset(a for a in facts.acls(entries) if a.who.partition("!")[0] == self._packer.user),
@@ -165,6 +170,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             yield Change("pool", None, self._cluster.proxmox.pool)
         if not seen.user:
             yield Change("user", None, self._packer.user)
+        elif not seen.enabled:
+            yield Change("user", "disabled or expiring", f"{self._packer.user} may log in")
         privileges = self._privileges(seen)
         if seen.role is None:
             yield Change("role", None, f"{self._packer.role} ({len(privileges)} privileges)")
@@ -205,6 +212,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             pve.put(f"/access/roles/{packer.role}", privs=privileges)
         if not seen.user:
             pve.post("/access/users", userid=packer.user, comment=COMMENT, enable=1)
+        elif not seen.enabled:
+            pve.put(f"/access/users/{packer.user}", enable=1, expire=0)
         credential, kept = seen.current, True
         if credential is None or list(self._token_changes(seen)):
             credential, kept = self._write_token(at, seen, wanted)

@@ -16,7 +16,8 @@ from lib.steps.session import Session
 DESTROY = "destroy-base-template"
 # Set at creation and never again: a difference there means another guest.
 BORN_WITH = ("bios", "machine", "scsihw")
-DISK_KEYS = ("scsi", "virtio", "sata", "ide", "efidisk", "unused")
+DISK_KEYS = ("scsi", "virtio", "sata", "ide", "efidisk")
+DISK_OPTIONS = {"discard": "on", "iothread": "1", "ssd": "1"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     # ------------------------------------------------------------- compare
 
+    def _net(self) -> str:
+        return f"virtio,bridge={self._cluster.proxmox.bridge}"
+
     def _mine(self, seen: Seen) -> bool:
         return seen.guest is not None and self._cluster.proxmox.tag in seen.guest.tags
 
@@ -142,15 +146,18 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             if key not in BORN_WITH and have.get(key) != value:
                 yield Change(key, have.get(key), value)
         net = facts.options(have.get("net0", ""))
-        if net.get("bridge") != self._cluster.proxmox.bridge or "virtio" not in net:
-            yield Change("net0", have.get("net0"), f"virtio,bridge={self._cluster.proxmox.bridge}")
-        size = facts.size_gib(facts.options(have.get("scsi0", "")).get("size", ""))
+        if net | {"virtio": ""} != {"virtio": "", "bridge": self._cluster.proxmox.bridge}:
+            yield Change("net0", have.get("net0"), self._net())
+        disk = facts.options(have.get("scsi0", ""))
+        if disk != {"": disk.get(""), "size": disk.get("size")} | DISK_OPTIONS:
+            yield Change("disk options", have.get("scsi0"), f"{disk.get('')},{_joined(DISK_OPTIONS)}")
+        size = facts.size_gib(disk.get("size", ""))
         if size < self._base.disk_gib:
             yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
         known = ("scsi0", "efidisk0", "ide2")
         for key, value in have.items():
             if key.rstrip("0123456789") in DISK_KEYS and key not in known:
-                yield Change(key, value, None)
+                yield Change(key, value, None)  # a disk is let go, never lost: Proxmox keeps it as an unused one
         assert seen.guest is not None
         if seen.guest.pool != self._cluster.proxmox.pool:
             yield Change("pool", seen.guest.pool or None, self._cluster.proxmox.pool)
@@ -178,6 +185,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 f"is somebody else's ('{seen.guest.name}' on {seen.guest.node}, "
                 f"without our tag '{self._cluster.proxmox.tag}')",
                 "set another images.base.vmid in cluster.toml; foreign guests are never touched",
+                "images.base.vmid",
             )
         elif self._anew(seen, wanted) and seen.clones:
             yield Problem(
@@ -194,7 +202,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         """Yield the destruction of a finished template; one that never got finished holds nothing to lose."""
         if self._anew(seen, wanted) and seen.guest is not None and seen.guest.template:
             why = "asked for" if self._rebuild else ", ".join(c.attribute for c in self._fatal(seen, wanted))
-            disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in DISK_KEYS)
+            disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in (*DISK_KEYS, "unused"))
             yield Danger(
                 DESTROY,
                 f"VM {seen.guest.vmid} '{seen.guest.name}' on {seen.guest.node} "
@@ -254,9 +262,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             vmid=self._base.vmid,
             pool=self._cluster.proxmox.pool,
             efidisk0=f"{storage}:1,efitype=4m,pre-enrolled-keys=0",
-            scsi0=f"{storage}:0,import-from={wanted.image.volume},discard=on,iothread=1,ssd=1",
+            scsi0=f"{storage}:0,import-from={wanted.image.volume},{_joined(DISK_OPTIONS)}",
             ide2=f"{storage}:cloudinit",
-            net0=f"virtio,bridge={self._cluster.proxmox.bridge}",
+            net0=self._net(),
             **dict(wanted.config),
         )
 
@@ -265,8 +273,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         path = f"/nodes/{seen.guest.node}/qemu/{seen.guest.vmid}"
         todo = {change.attribute: change for change in self._mendable(seen, wanted)}
         settings = {key: value for key, value in wanted.config if key in todo}
-        if "net0" in todo:
-            settings["net0"] = f"virtio,bridge={self._cluster.proxmox.bridge}"
+        settings |= {
+            key: str(todo[what].after) for key, what in (("net0", "net0"), ("scsi0", "disk options")) if what in todo
+        }
         extra = [key for key, change in todo.items() if change.after is None]
         if extra:
             settings["delete"] = ",".join(extra)
@@ -286,6 +295,12 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         if "template" in todo:
             at.pve.run("POST", f"{path}/template", "conversion to a template", at.limit(600))
 
+    def remarks(self, seen: Seen) -> Iterator[str]:
+        """Yield disks that the template has let go."""
+        for key, value in seen.config:
+            if key.startswith("unused"):
+                yield f"VM {self._base.vmid} still owns a disk that it does not use ({key}: {value}); remove it there"
+
     def output(self, seen: Seen, wanted: Wanted) -> Template:
         """Give what to clone."""
         assert seen.guest is not None
@@ -293,4 +308,8 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     def reason(self, seen: Seen, wanted: Wanted) -> str:
         """Say how much was compared."""
-        return f"VM {self._base.vmid} matches ({len(wanted.config) + 6} attributes compared)"
+        return f"VM {self._base.vmid} matches ({len(wanted.config) + 7} attributes compared)"
+
+
+def _joined(options: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in options.items())

@@ -46,7 +46,7 @@ class Seen:
     packages: frozenset[str]
     size: int | None
     watchers: tuple[str, ...]
-    device: str | None
+    devices: tuple[str, ...]
     mounted: str | None
     units: tuple[tuple[str, str], ...]
     enabled: bool
@@ -110,12 +110,12 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
             read("sha256sum", map_unit, f"{UNITS}/{mount}", ok=NONE),
             read("systemctl", "is-enabled", mount, ok=frozenset(range(6))),
         )
-        device = facts.device(devices.stdout, self._tools.ceph_pool, self._tools.image)
+        mapped = facts.mapped(devices.stdout, self._tools.ceph_pool, self._tools.image)
         return Seen(
             packages=facts.installed(dpkg.stdout),
             size=int(json.loads(info.stdout)["size"]) if info.exit == 0 else None,
-            watchers=facts.watchers(status.stdout) if device is None else (),  # what is mapped here we watch ourselves
-            device=device,
+            watchers=() if mapped else facts.watchers(status.stdout),  # what is mapped here we watch ourselves
+            devices=mapped,
             mounted=facts.mounted(found.stdout),
             units=tuple(sorted(facts.digests(sums.stdout).items())),
             enabled=enabled.stdout.strip() == "enabled",
@@ -152,8 +152,13 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         content = set(have.get("content", "").split(","))
         if not content >= CONTENT:
             yield Change("storage content", have.get("content"), ",".join(sorted(content | CONTENT)))
-        if have.get("nodes", self._host.name) != self._host.name:
-            yield Change("storage nodes", have["nodes"], self._host.name)
+        for key, wanted in self._settings().items():
+            if have.get(key, wanted) != wanted:
+                yield Change(f"storage {key}", have[key], wanted)
+
+    def _settings(self) -> dict[str, str]:
+        """Return what the storage may be set to: enabled, and used on its host while it is mounted."""
+        return {"nodes": self._host.name, "disable": "0", "is_mountpoint": "yes"}
 
     def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
         """Yield what is in the way: a watcher elsewhere, another mount, another storage of that name."""
@@ -163,8 +168,9 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
                 f"rbd {self._spec}",
                 f"is in use on {who}; mapping it on {self._host.name} too would destroy its filesystem",
                 "unmount and unmap it there, or set tools_storage.host in cluster.toml to that host",
+                "tools_storage.host",
             )
-        if seen.mounted is not None and not seen.mounted.startswith("/dev/rbd"):
+        if seen.mounted is not None and seen.mounted not in seen.devices:
             yield Problem(
                 self._tools.path, f"has something else mounted (got {seen.mounted})", "set another tools_storage.path"
             )
@@ -268,7 +274,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         if list(self._storage_changes(seen)):
             have = set(dict(seen.storage).get("content", "").split(",")) - {""}
             merged = ",".join(sorted(have | CONTENT))
-            at.pve.put(f"/storage/{self._tools.storage}", content=merged, nodes=self._host.name)
+            at.pve.put(f"/storage/{self._tools.storage}", content=merged, **self._settings())
 
     def output(self, seen: Seen, wanted: Wanted) -> ImportStorage:
         """Give the storage, and where its import folder is."""

@@ -108,6 +108,29 @@ def test_drift_is_repaired_in_place(lab: Path, run: Callable[..., Any]) -> None:
     assert pve("GET", "/nodes/node1/qemu/9002/config")["memory"] == "2048"
 
 
+def test_what_is_set_beside_the_plain_attributes_is_compared_too(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    pve = client(lab)
+    path = "/nodes/node1/qemu/9002/config"
+    before = pve("GET", path)
+    volume = before["scsi0"].partition(",")[0]
+    pve("PUT", path, {"scsi0": f"{volume},cache=unsafe", "net0": "virtio,bridge=vmbr0,tag=5", "scsi1": "rbd:1"})
+    pve("PUT", "/storage/rbd-iso", {"disable": "1"})
+    pve("PUT", "/access/users/packer@pve", {"enable": "0"})
+    found = document(run("drift", "--json"))["phases"][0]["steps"]
+    told = {step["name"]: [change["attribute"] for change in step["changes"]] for step in found}
+    assert told["tools_storage"] == ["storage disable"]
+    assert told["packer_user"] == ["user", "token"]
+    assert set(told["base_template"]) == {"net0", "disk options", "scsi1"}
+    mended = run("foundation")
+    assert mended.returncode == 0, mended.stdout
+    assert "still owns a disk that it does not use (unused0: rbd:vm-9002-disk-" in mended.stdout
+    after = pve("GET", path)
+    assert after.pop("unused0")
+    assert after | {"digest": ""} == before | {"digest": ""}
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+
+
 def test_a_foreign_guest_is_never_touched(lab: Path, run: Callable[..., Any]) -> None:
     pve = client(lab)
     pve("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "precious", "tags": "theirs"})

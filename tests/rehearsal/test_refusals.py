@@ -71,6 +71,18 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: C
     assert "rbd create" not in (lab / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
 
 
+def test_another_image_on_our_mount_point_is_left_alone(lab: Path, run: Callable[..., Any]) -> None:
+    host = on_host(lab, run)
+    host("rbd", "create", "--size", "1024", "--image-feature", "layering", "rbd/theirs")
+    device = host("rbd", "map", "rbd/theirs").strip()
+    host("mkfs.ext4", "-q", device)
+    host("mkdir", "-p", "/mnt/rbd-iso")
+    host("mount", device, "/mnt/rbd-iso")
+    result = run("foundation")
+    assert result.returncode == 1
+    assert f"/mnt/rbd-iso: has something else mounted (got {device})" in result.stdout
+
+
 def test_an_image_in_use_elsewhere_is_not_mapped_twice(lab: Path, run: Callable[..., Any]) -> None:
     there = on_host(lab, run, "10.10.1.22")
     there("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")
