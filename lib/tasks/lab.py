@@ -208,20 +208,23 @@ def ssh_config(c: Context) -> None:
     print(attach.ssh_config(_root(), _running()), end="")
 
 
-@task(positional=["file"], help={"file": "a recording of what a real Proxmox VE answered (JSON)"})
+@task(positional=["file"], help={"file": "a recording (JSON) of what a real Proxmox VE answered"})
 def replay(c: Context, file: str) -> None:
     """Send a recording to a private lab in its shape, and compare the answers; exit 1 if any differs."""
-    from lib.lab.replay import replay as compare
+    from lib.lab.replay.run import replay as compare
 
     path = Path(file)
     if not path.is_file():
         raise Exit(f"lab.replay: there is no file {file}", 2)
-    results = compare(path)
+    try:
+        what, results = compare(path)
+    except ValueError as error:
+        raise Exit(f"lab.replay: {file} is no recording ({error})", 2) from None
     differing = [result for result in results if not result.agrees]
     for result in differing:
         print(f"{result.number}: {result.sent}")
         for line in result.differences:
             print(f"    {line}")
-    print(f"{len(results) - len(differing)} of {len(results)} exchanges agree.")
+    print(f"{len(results) - len(differing)} of {len(results)} {what} agree.")
     if differing:
         raise Exit(code=1)

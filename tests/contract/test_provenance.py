@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from typing import Any
 
 import pytest
@@ -11,7 +9,8 @@ import pytest
 from lib.lab.programs.table import PROGRAMS, SOURCES
 from lib.lab.provenance import RECORDED, SCHEMA, TOOL
 from lib.lab.pve.api import ROUTES, find
-from tests.contract.test_recordings import EXCEPTIONS, FOLDER, RECORDING
+from lib.lab.replay.recording import exchanges_of, load
+from tests.contract.recordings import COMMANDS, REST, schema
 from tests.lab import test_network_programs, test_programs, test_storage_programs
 
 FEW = 25
@@ -25,9 +24,8 @@ def declared(by: object) -> Named:
 def recorded() -> Named:
     """Return the paths that a real Proxmox VE answered with a success that the lab repeats."""
     found = set()
-    for number, exchange in enumerate(json.loads(RECORDING.read_text())["exchanges"]):
-        well = exchange["status"] == 200 and exchange.get("task", {}).get("exitstatus", "OK") == "OK"
-        match = find(exchange["method"], exchange["path"]) if well and number not in EXCEPTIONS else None
+    for exchange in exchanges_of(load(REST)):
+        match = find(exchange.method, exchange.path) if exchange.well else None
         if match:
             found.add((match[0].method, match[0].path))
     return found
@@ -55,25 +53,21 @@ def test_beliefs_are_few_and_named() -> None:
     assert len(beliefs) <= FEW
 
 
-@pytest.mark.skipif(not RECORDING.exists(), reason=f"no recording at {RECORDING}")
+@pytest.mark.skipif(not REST.exists(), reason=f"no recording at {REST}")
 def test_what_claims_a_recording_has_one_and_the_other_way_round() -> None:
     assert declared(RECORDED) == recorded()
 
 
 def test_what_claims_a_recorded_command_has_one() -> None:
-    recording = FOLDER / "cli-9.2.json"
-    if not recording.exists():
-        pytest.skip(f"no recording at {recording}")
-    lines = [entry["command"] for entry in json.loads(recording.read_text())["commands"] if entry["exit"] == 0]
+    if not COMMANDS.exists():
+        pytest.skip(f"no recording at {COMMANDS}")
+    lines = [entry["command"] for entry in load(COMMANDS)["commands"] if entry["exit"] == 0]
     claimed = [name for name, by in SOURCES.items() if by == RECORDED]
     assert [name for name in claimed if not any(f"{line} ".startswith(f"{name} ") for line in lines)] == []
 
 
 def test_what_claims_the_schema_is_described_there() -> None:
-    schema = FOLDER / "api-schema-9.2.json.gz"
-    if not schema.exists():
-        pytest.skip(f"no schema at {schema}")
-    paths = json.loads(gzip.decompress(schema.read_bytes()))["paths"]
+    paths = schema("9.2")
     silent = [
         (method, path)
         for method, path in declared(SCHEMA)

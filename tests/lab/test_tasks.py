@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Run
-
-RECORDING = Path(__file__).resolve().parents[3] / "shared" / "pve" / "rest-9.2.json"
+from tests.contract.recordings import COMMANDS, REST
 
 
 def test_start_status_fault_env_stop_and_reset(checkout: Path, run: Run) -> None:
@@ -78,10 +77,23 @@ def test_a_bad_value_is_told_with_exit_2(run: Run, words: tuple[str, ...], told:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not RECORDING.is_file(), reason="the recordings are not beside this checkout (../shared/pve)")
-def test_replay_prints_how_many_agree(run: Run) -> None:
-    done = run("lab.replay", str(RECORDING))
-    assert done.stdout.splitlines()[-1].endswith("exchanges agree.")
-    agree, _, total, *_ = done.stdout.splitlines()[-1].split()
-    assert done.returncode == (0 if agree == total else 1)
-    assert int(agree) >= int(total) * 0.9
+@pytest.mark.skipif(not REST.is_file(), reason="the recordings are not beside this checkout (../shared/pve)")
+@pytest.mark.parametrize("recording", [REST, COMMANDS], ids=lambda path: path.stem)
+def test_replay_prints_how_many_agree(run: Run, recording: Path, tmp_path: Path) -> None:
+    done = run("lab.replay", str(recording))
+    agree, _, total, what, word = done.stdout.splitlines()[-1].split()
+    assert (done.returncode, agree, word) == (0, total, "agree."), done.stdout
+    document = json.loads(recording.read_text())
+    document[what][0] |= {"status": 200, "exit": 9}
+    changed = tmp_path / recording.name
+    changed.write_text(json.dumps(document))
+    done = run("lab.replay", str(changed))
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == f"{int(total) - 1} of {total} {what} agree."
+
+
+def test_a_file_that_is_no_recording_is_told_with_exit_2(run: Run, tmp_path: Path) -> None:
+    for text in ("{}", "[]", "no JSON"):
+        (tmp_path / "none.json").write_text(text)
+        done = run("lab.replay", str(tmp_path / "none.json"))
+        assert (done.returncode, "no recording" in done.stderr) == (2, True)

@@ -217,18 +217,39 @@ def _run(program: str, host: Host, name: str, entry: Entry, words: list[str]) ->
     if len(rest) != len(entry.operands):
         problem = "not enough arguments" if len(rest) < len(entry.operands) else "too many arguments"
         return Output(255, "", f"400 {problem}\n{usage}", seconds=SECONDS[program])
-    params |= dict(zip(entry.operands, rest, strict=True))
-    if name == "acl delete":
-        params["delete"] = "1"
-    if "volume" in entry.operands:
-        params["storage"] = params["volume"].partition(":")[0]
-    path = entry.path.replace("{node}", host.node)
-    for key in re.findall(r"\{(\w+)\}", path):
-        path = path.replace("{" + key + "}", params.pop(key))
+    path, params = _request(name, entry, params, rest, host.node)
     answer = _call(host, entry.method, path, params)
     if answer.status != 200:
         return _refused(program, answer, usage)
     return _finished(program, host, answer, entry.show, shown)
+
+
+def _request(name: str, entry: Entry, params: dict[str, str], rest: list[str], node: str) -> tuple[str, dict[str, str]]:
+    """Return path and parameters of the request that a subcommand makes."""
+    params = params | dict(zip(entry.operands, rest, strict=True))
+    if name == "acl delete":
+        params["delete"] = "1"
+    if "volume" in entry.operands:
+        params["storage"] = params["volume"].partition(":")[0]
+    path = entry.path.replace("{node}", node)
+    for key in re.findall(r"\{(\w+)\}", path):
+        path = path.replace("{" + key + "}", params.pop(key))
+    return path, params
+
+
+def request_of(argv: list[str], node: str) -> tuple[str, str, dict[str, str]] | None:
+    """Return method, path and parameters of the request that a command line makes; None where it makes none."""
+    params, rest = _options(argv[1:])
+    params = {key: value for key, value in params.items() if key not in FORMAT_OPTIONS}
+    if argv[0] == "pvesh":
+        whole = len(rest) == 2 and rest[0] in METHODS
+        return (METHODS[rest[0]], "/" + rest[1].strip("/"), params) if whole else None
+    table = TABLES.get(argv[0], {})
+    name = next((" ".join(rest[:n]) for n in (3, 2, 1) if " ".join(rest[:n]) in table), "")
+    operands = rest[len(name.split()) :]
+    if not name or len(operands) != len(table[name].operands):
+        return None
+    return table[name].method, *_request(name, table[name], params, operands, node)
 
 
 def _call(host: Host, method: str, path: str, params: dict[str, str]) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.faults import Faults
-from lib.lab.provenance import RECORDED, SCHEMA, belief
+from lib.lab.provenance import RECORDED, belief
 from lib.lab.pve import guest_state, storage_state, tasks
 from lib.lab.pve.answers import invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
@@ -184,7 +184,7 @@ ROUTES = (
     Route("GET", "/cluster/resources", resources, everyone, "type?:(vm|storage|node|sdn)", by=RECORDED),
     Route("GET", "/cluster/status", status, perm("/", "Sys.Audit"), by=RECORDED),
     Route("GET", "/cluster/nextid", next_id, everyone, "vmid?:vmid", by=RECORDED),
-    Route("GET", "/cluster/tasks", list_tasks, everyone, by=SCHEMA),
+    Route("GET", "/cluster/tasks", list_tasks, everyone, by=RECORDED),
     Route("GET", "/cluster/ceph/status", ceph_status, _CEPH, by=_CEPH_KEYS),
     Route("GET", "/nodes/{node}/ceph/status", ceph_status, _CEPH, "node:node", by=_CEPH_KEYS),
 )

@@ -234,7 +234,7 @@ ROUTES = (
         everyone,
         "node:node errors?:bool limit?:int[0..] since?:int source?:(archive|active|all) start?:int[0..]"
         " statusfilter?:str typefilter?:str until?:int userfilter?:str vmid?:vmid",
-        by=SCHEMA,
+        by=RECORDED,
     ),
     Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str", by=_NAMES),
     Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str", by=SCHEMA),

@@ -21,6 +21,7 @@ from lib.lab.pve.users import digest, of_realm, oneself, over_user
 from lib.lab.world import Document
 
 TICKET_SECONDS = 7200
+UNSEEN = "unseen"  # stands for the value of a token that was made before a replayed recording began
 _CAPABILITIES = {
     "access": ("/access", ("User.", "Group.", "Permissions.", "Sys.Audit", "Realm.")),
     "dc": ("/", ("Sys.", "SDN.")),

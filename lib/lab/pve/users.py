@@ -14,7 +14,7 @@ from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import ROOT
 from lib.lab.world import Document, World
 
-_DETAILS = ("comment", "email", "firstname", "lastname", "keys", "enable", "expire")
+DETAILS = ("comment", "email", "firstname", "lastname", "keys", "enable", "expire")
 # In the file behind it a user is a line of fields: what stands before a filled one is there too, empty.
 _AFTER_EMAIL = ("comment", "keys")
 
@@ -86,7 +86,7 @@ def get_user(call: Call) -> dict[str, Any]:
 
 
 def _changed(call: Call, user: Document) -> Document:
-    for name in _DETAILS:
+    for name in DETAILS:
         if name in call.params:
             user[name] = call[name]
     if "groups" in call.params:

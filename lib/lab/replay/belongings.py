@@ -1,0 +1,167 @@
+"""Own what a recorded host had beyond its configuration: how it is set up, its guests and files, the web around it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+from lib.lab.files import Files
+from lib.lab.pve import guest_disks, storage_state
+from lib.lab.pve.guest_options import is_drive
+from lib.lab.pve.guest_state import parse_size
+from lib.lab.pve.volume_stores import owner
+from lib.lab.replay.recording import NODE, Exchange
+from lib.lab.world import Document, World
+
+IMAGE_BYTES = 64 << 20  # virtual size of the disk image that the recording's web server gave out
+# What somebody set up on the machine.
+_SETTINGS = ("network", "dns", "time", "hosts", "config")
+
+
+def reading(exchanges: list[Exchange], path: str) -> Document | None:
+    """Return what the first reading of a path shows, if nothing wrote to it or below it before that."""
+    for exchange in exchanges:
+        if exchange.path == path and exchange.method == "GET" and exchange.status == 200 and not exchange.params:
+            return dict(exchange.data) if isinstance(exchange.data, dict) else None
+        if exchange.method != "GET" and exchange.well and exchange.path.startswith(posixpath.dirname(path)):
+            return None
+    return None
+
+
+# ------------------------------------------------------------------ machine
+
+
+def describe_machine(world: World, exchanges: list[Exchange]) -> None:
+    """Set the machine up as the recording first reads it: interfaces, name servers, clock, names, addresses."""
+    node, meta = world.get("node", NODE) or {}, world.get("meta", "lab") or {}
+    seen: set[str] = set()
+    for exchange in exchanges:
+        name = exchange.path.removeprefix(f"/nodes/{NODE}/")
+        if exchange.method == "PUT" and name in _SETTINGS:
+            seen.add(name)
+        if exchange.method != "GET" or name in seen or exchange.params:
+            continue
+        data = exchange.data
+        if name == "network" and isinstance(data, list):
+            node["interfaces"] = data
+        elif name == "dns" and isinstance(data, dict):
+            meta |= {"nameservers": [data[key] for key in ("dns1", "dns2", "dns3") if key in data]}
+            meta |= {"domain": data.get("search", "")}
+        elif name == "time":
+            node["timezone"] = data["timezone"] if data else None
+        elif name == "hosts" and isinstance(data, dict):
+            files = Files(world, NODE)
+            files.mkdir("/etc", parents=True)
+            files.write("/etc/hosts", data["data"].encode())
+        elif exchange.path == "/cluster/status" and isinstance(data, list):
+            node["address"] = next(each["ip"] for each in data if each["type"] == "node")
+        else:
+            continue
+        seen.add(name)
+    world.put("node", NODE, node)
+    world.put("meta", "lab", meta)
+
+
+def internet(exchanges: list[Exchange]) -> dict[str, Any]:
+    """Return what the recording's URLs served: size from the metadata, digest from the checksums that were right."""
+    found: dict[str, Any] = {}
+    for exchange in exchanges:
+        url, data = exchange.params.get("url"), exchange.data
+        if isinstance(data, dict) and "mimetype" in data and url:
+            entry = {"size": data["size"], "sha256": "", "text": None, "mimetype": data["mimetype"]}
+            found[url] = entry | {"facts": {"format": "qcow2", "virtual_size": IMAGE_BYTES}}
+        match = re.search(r"got '([0-9a-f]{64})'", str((exchange.task or {}).get("exitstatus", "")))
+        if match and url in found:
+            found[url]["sha256"] = match[1]
+    return found
+
+
+# ----------------------------------------------------------- storages, files
+
+
+def make_folder(world: World, section: Document) -> None:
+    """Make the folder of a directory storage."""
+    if section["type"] == "dir":
+        Files(world, NODE).mkdir(section["path"], parents=True)
+
+
+def put_content(world: World, exchanges: list[Exchange], number: int, storage: str) -> None:
+    """Put in the files that the first listing of a storage shows, but those that requests before it made."""
+    section = world.get("storage", storage) or _made_section(exchanges[:number], storage)
+    if section is None or section.get("type") != "dir":
+        return
+    digests = {entry["size"]: entry["sha256"] for entry in (world.get("meta", "lab") or {})["internet"].values()}
+    made = _made(exchanges[:number])
+    files = Files(world, NODE)
+    for entry in exchanges[number].data or []:
+        name = entry["volid"].rpartition("/")[2]
+        if name in made or str(entry.get("vmid", owner(entry["volid"]))) in made:
+            continue
+        path = storage_state.file_of(section, entry["volid"].partition(":")[2])
+        is_disk = entry["content"] == "images"
+        size = int(entry["used"] if is_disk else entry["size"])
+        facts = {"format": entry["format"], "virtual_size": int(entry["size"]) if is_disk else IMAGE_BYTES}
+        files.mkdir(posixpath.dirname(path), parents=True)
+        files.put_synthetic(path, size, digests.get(size, "0" * 64), facts)
+
+
+def _made_section(exchanges: list[Exchange], storage: str) -> Document | None:
+    for exchange in exchanges:
+        if exchange.is_("POST", "/storage") and exchange.status == 200 and exchange.params.get("storage") == storage:
+            return dict(exchange.params)
+    return None
+
+
+def _made(exchanges: list[Exchange]) -> set[str]:
+    """Return the guests and file names that requests made."""
+    found: set[str] = set()
+    for exchange in exchanges:
+        if exchange.method != "POST" or not exchange.well:
+            continue
+        found |= {str(exchange.params[name]) for name in ("vmid", "newid") if name in exchange.params}
+        log = " ".join((exchange.task or {}).get("log", []))
+        if "filename" in exchange.params and "no need to download" not in log:
+            found.add(posixpath.basename(str(exchange.params["filename"])))
+    return found
+
+
+# ------------------------------------------------------------------- guests
+
+
+def storages_of(config: Document) -> set[str]:
+    """Return the storages that the disks of a configuration are on."""
+    volumes = (guest_disks.volume_of(value) for option, value in config.items() if is_drive(option))
+    return {volid.partition(":")[0] for volid in volumes if volid}
+
+
+def put_guest(world: World, vmid: int, config: Document | None, state: Document) -> None:
+    """Put in a guest: with the configuration that is read of it, else with what its state tells."""
+    if config is None:
+        config = {key: state[key] for key in ("name", "tags", "template") if key in state}
+        config |= {"cores": state["cpus"]} if state.get("cpus", 1) != 1 else {}
+        config |= {"memory": str(int(state["maxmem"]) >> 20)} if "maxmem" in state else {}
+    config = {key: value for key, value in config.items() if key not in ("digest", "lock")}
+    runs = state.get("status") == "running"
+    guest = {"vmid": vmid, "node": NODE, "config": config, "pool": state.get("pool"), "lock": state.get("lock", "")}
+    guest |= {"status": "running" if runs else "stopped", "started": 0.0 if runs else None}
+    world.put("guest", str(vmid), guest | {"agent": {}, "pending": {}, "snapshots": {}})
+    for option, value in config.items():
+        if is_drive(option) or option.startswith("unused"):
+            put_disk(world, str(value))
+
+
+def put_disk(world: World, value: str) -> None:
+    """Put in the volume of a drive, or give the one that is there the size that the drive says."""
+    volid = guest_disks.volume_of(value)
+    storage, _, volume = volid.partition(":")
+    section = world.get("storage", storage)
+    if section is None or section["type"] != "dir" or owner(volid) is None:
+        return
+    match = re.search(r"size=(\d+[KMGT]?)", value)
+    size = parse_size(match[1]) if match else 4 << 20
+    files, path = Files(world, NODE), storage_state.file_of(section, volume)
+    before: Document = files.stat(path) if files.exists(path) else {"size": 266240, "sha256": "0" * 64, "facts": {}}
+    facts = {"format": path.rpartition(".")[2]} | before["facts"] | {"virtual_size": size}
+    files.mkdir(posixpath.dirname(path), parents=True)
+    files.put_synthetic(path, before["size"], before["sha256"], facts)
