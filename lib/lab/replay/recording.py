@@ -86,9 +86,9 @@ def load(path: Path) -> dict[str, Any]:
 
 def exchanges_of(document: Mapping[str, Any]) -> list[Exchange]:
     """Return the requests of a recording; of command lines, those that are requests to the API."""
-    names = ("as", "method", "path", "params", "status", "reason", "body")
+    names = ("as", "method", "path", "params", "status", "reason", "body", "task")
     if "exchanges" in document:
-        return [Exchange(*[each[name] for name in names], each.get("task")) for each in document["exchanges"]]
+        return [Exchange(*(each.get(name) for name in names)) for each in document["exchanges"]]
     return list(_requests(document["commands"]))
 
 
