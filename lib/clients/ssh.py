@@ -7,6 +7,7 @@ import functools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from lib.secrets import mask
 
 T = TypeVar("T")
 SESSIONS = 8  # at the same time on one connection; OpenSSH lets 10 by default
+SESSION_SECONDS = 60.0  # how long a server may take to let one more: an ended session leaves a moment later
 # What goes wrong is raised and told by us; without a handler paramiko's own words would reach stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -165,38 +167,41 @@ class Host:
 
     def _retried(self, again: bool, work: Callable[[paramiko.Transport], T]) -> T:
         for attempt in range(1, TRIES + 1):
-            place = self._places.acquire()
             transport = None
             try:
-                transport = self._transport()
-                return work(transport)
+                with self._places:
+                    transport = self._transport()
+                    return self._in_session(transport, work)
             except UnreachableError as error:
                 if attempt == TRIES or "key" in error.report.problem:
                     raise
                 problem = error.report.problem
             except (EOFError, paramiko.SSHException, OSError) as error:
-                problem, last = mask(str(error)) or type(error).__name__, attempt == TRIES
-                if _no_session(error):
-                    # This server lets fewer sessions at once: that place is given up for good.
-                    place, problem = not self._give_up_place(), f"no further session ({problem})"
-                else:
-                    self._drop(transport)
-                    problem, last = f"connection lost ({problem})", last or not again
-                if last:
+                self._drop(transport)
+                problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
+                if attempt == TRIES or not again:
                     raise (RemoteError if again else LostAnswerError)(f"ssh {self.address}", problem) from None
-            finally:
-                if place:
-                    self._places.release()
             self._on_wait(f"ssh {self.address}", 0.0, problem)
             pause(backoff(attempt))
         raise AssertionError("unreachable")
 
-    def _give_up_place(self) -> bool:
-        with self._lock:
-            if self._left == 1:
-                return False
-            self._left -= 1
-            return True
+    def _in_session(self, transport: paramiko.Transport, work: Callable[[paramiko.Transport], T]) -> T:
+        """Do the work; where the server lets fewer sessions at once, give places up and wait for one that ends."""
+        began = time.monotonic()
+        while True:
+            try:
+                return work(transport)
+            except paramiko.SSHException as error:
+                waited = time.monotonic() - began
+                if not _no_session(error) or waited > SESSION_SECONDS:
+                    raise
+                self._on_wait(f"a session on {self.address}", waited, str(error))
+            with self._lock:
+                one_less = self._left > 1
+                self._left -= one_less
+            if one_less:
+                self._places.acquire()  # another one's: ours is given up for good
+            pause(0.1)
 
     def _transport(self) -> paramiko.Transport:
         """Return the connection's transport; who comes while somebody connects shares what becomes of it."""
