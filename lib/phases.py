@@ -43,7 +43,7 @@ class Phase:
 
 def _foundation(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
     return (
-        Validation(cluster),
+        Validation(cluster, wish.backup),
         ToolsStorage(cluster),
         PackerUser(cluster, wish.refresh_always, wish.prove),
         CloudImage(cluster, wish.root, wish.rebuild),

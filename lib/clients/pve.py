@@ -135,7 +135,7 @@ class Pve:
                 "where neither is set, run the same command again and a new token is made"
             )
         elif error.status_code == 403:
-            fix = f"give {self.identity} that privilege (Datacenter → Permissions), or use an administrator in .env"
+            fix = f"`invoke doctor` names every privilege that {self.identity} lacks, and the command that gives it"
         elif error.status_code in _NOT_HANDED_ON:
             fix = f"the node that was asked does not reach the one that it is about: is that one up? {AGAIN}"
         elif error.status_code >= 500:

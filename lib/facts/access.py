@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# What is needed there is needed on everything below, so it must propagate.
+THROUGHOUT = ("/nodes", "/vms")
+
 
 @dataclass(frozen=True)
 class Acl:
@@ -36,8 +39,7 @@ def missing(permissions: Mapping[str, Mapping[str, Any]], needs: Mapping[str, fr
     """Return by path the needed privileges that GET /access/permissions does not show there or above it."""
     found: dict[str, list[str]] = {}
     for path, privileges in needs.items():
-        have = _on(permissions, path)
-        lacking = sorted(privileges - have)
+        lacking = sorted(privileges - _on(permissions, path))
         if lacking:
             found[path] = lacking
     return found
@@ -47,10 +49,37 @@ def _on(permissions: Mapping[str, Mapping[str, Any]], path: str) -> frozenset[st
     """Return the privileges on a path: its own entry replaces what is inherited."""
     exact = permissions.get(path)
     if exact is not None:
-        return frozenset(exact)
+        return frozenset(name for name, propagate in exact.items() if path not in THROUGHOUT or int(propagate or 0))
     parts = path.strip("/").split("/")
     for length in range(len(parts) - 1, -1, -1):
         above = permissions.get("/" + "/".join(parts[:length]))
         if above is not None:
             return frozenset(name for name, propagate in above.items() if int(propagate or 0))
     return frozenset()
+
+
+def grant(path: str, identity: str, role: str) -> str:
+    """Return the command that gives an identity a role; of a token, its user must have it too."""
+    user, _, token = identity.partition("!")
+    to = [] if user == "root@pam" else [f"--users {user}"]
+    to += [f"--tokens '{identity}'"] if token else []
+    return f"pveum acl modify {path} {' '.join(to)} --roles {role}"
+
+
+def overruling(entries: Iterable[Acl], path: str, identity: str) -> list[Acl]:
+    """Return the NoAccess entries of a token and its user that take everything from it on a path."""
+    found = []
+    for who in dict.fromkeys((identity.partition("!")[0], identity)):
+        over = [e for e in entries if e.who == who and (e.path == path or (e.propagate and _is_below(path, e.path)))]
+        nearest = max((e.path for e in over), key=len, default="")
+        found += [e for e in over if e.path == nearest and e.role == "NoAccess"]
+    return found
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path.startswith(above.rstrip("/") + "/")
+
+
+def revoke(entry: Acl) -> str:
+    """Return the command that takes an ACL entry away."""
+    return f"pveum acl delete {entry.path} --{entry.kind}s '{entry.who}' --roles {entry.role}"

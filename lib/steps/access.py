@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from typing import ClassVar
@@ -17,34 +17,14 @@ from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown
 from lib.errors import ApiError, Problem, StepError
 from lib.facts import access as facts
+from lib.facts.cluster import guests
 from lib.secrets import Secret
+from lib.steps import rights
 from lib.steps.session import Session
 from lib.steps.validation import Validation
 
 COMMENT = "Groundwork: Packer builds"
-GUEST_NEEDS = frozenset(
-    {"VM.Allocate", "VM.Audit", "VM.Clone", "VM.PowerMgmt", "VM.Monitor", "VM.GuestAgent.Audit"}
-    | {f"VM.Config.{what}" for what in ("CDROM", "Cloudinit", "CPU", "Disk", "HWType", "Memory", "Network", "Options")}
-)
-STORAGE_NEEDS = frozenset({"Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"})
-BRIDGE_NEEDS = frozenset({"SDN.Use"})
-NODE_NEEDS = frozenset({"Sys.Audit"})
 DAY = 86400
-
-
-def needs(cluster: Cluster, known: frozenset[str]) -> dict[str, frozenset[str]]:
-    """Return by path the privileges that a build needs, of those that this PVE knows.
-
-    The guests' rights are on the pool: an ACL on /vms/ID would vanish with a replaced template.
-    """
-    wanted = {
-        f"/pool/{cluster.proxmox.pool}": GUEST_NEEDS,
-        f"/storage/{cluster.proxmox.storage}": STORAGE_NEEDS,
-        f"/storage/{cluster.tools_storage.storage}": STORAGE_NEEDS,
-        f"/sdn/zones/localnetwork/{cluster.proxmox.bridge}": BRIDGE_NEEDS,
-        "/nodes": NODE_NEEDS,
-    }
-    return {path: privileges & known for path, privileges in wanted.items()}
 
 
 @dataclass(frozen=True)
@@ -58,7 +38,8 @@ class Wanted:
 class Seen:
     """Access as it is: `enabled`, whether the user may log in; `expires`, epoch seconds by slot.
 
-    `current` is the credential of the slot that packer/.env names.
+    `current` is the credential of the slot that packer/.env names; `in_pool` says that the pool has the base
+    template, so that rights on it can be proven.
     """
 
     pool: bool
@@ -71,6 +52,7 @@ class Seen:
     privsep: tuple[tuple[str, bool], ...]
     current: Credential | None
     valid: bool
+    in_pool: bool = False
     lacking: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -89,6 +71,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         self._made: Credential | None = None  # by this run, and not in packer/.env yet
         self._cluster = cluster
         self._packer = cluster.packer
+        self._granted = rights.packer(cluster)
         self._always = refresh_always
         self._slots = (f"{self._packer.token}-a", f"{self._packer.token}-b")
 
@@ -100,22 +83,26 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     def observe(self, at: Session, recent: bool) -> Seen:
         """Read pools, users, roles, ACLs and our tokens; and, where it matters, log in as the current one."""
         pve = at.pve
-        users, rights, entries, pools = together(
+        users, listed, entries, pools, resources = together(
             partial(pve.once, "/access/users", full=1),
             partial(pve.once, "/access/roles"),
             partial(pve.once, "/access/acl"),
             partial(pve.once, "/pools"),
+            partial(pve.once, "/cluster/resources"),
         )
-        roles = facts.roles(rights)
+        roles = facts.roles(listed)
         user = next((row for row in users if row["userid"] == self._packer.user), None)
         tokens = {str(token["tokenid"]): token for token in (user or {}).get("tokens") or ()}
         ours = {slot: tokens[slot] for slot in self._slots if slot in tokens}
         current = self._current(at)
         known = roles.get("Administrator", frozenset())
         valid = (self._prove_always or not self._always) and current is not None and self._lets_in(at, current)
-        lacking = lacks(at, self._cluster, current, known) if self._prove_always and valid and current else {}
+        pool = self._cluster.proxmox.pool
+        base = next((g for g in guests(resources) if g.vmid == self._cluster.images.base.vmid), None)
+        in_pool = base is not None and base.pool == pool
+        lacking = self._lacks(at, current, known, in_pool) if self._prove_always and valid and current else {}
         return Seen(
-            pool=any(row["poolid"] == self._cluster.proxmox.pool for row in pools),
+            pool=any(row["poolid"] == pool for row in pools),
             user=user is not None,
             enabled=user is not None and bool(int(user.get("enable", 1))) and not int(user.get("expire") or 0),
             role=roles.get(self._packer.role),
@@ -125,6 +112,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             privsep=tuple((slot, bool(int(token.get("privsep", 1)))) for slot, token in ours.items()),
             current=current,
             valid=valid,
+            in_pool=in_pool,
             lacking=tuple((path, tuple(names)) for path, names in lacking.items()),
         )
 
@@ -156,13 +144,13 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     def _entries(self, seen: Seen) -> Iterator[facts.Acl]:
         """Yield the ACL entries that must be: the user's, and each existing or coming slot's own."""
         slots = [slot for slot, _ in seen.expires]
-        for path in needs(self._cluster, seen.known):
+        for path in self._granted:
             yield facts.Acl(path, "user", self._packer.user, self._packer.role, True)
             for slot in slots:
                 yield facts.Acl(path, "token", f"{self._packer.user}!{slot}", self._packer.role, True)
 
     def _privileges(self, seen: Seen) -> frozenset[str]:
-        return frozenset().union(*needs(self._cluster, seen.known).values())
+        return frozenset().union(*self._granted.values()) & seen.known
 
     def changes(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
         """Compare pool, user, role, ACLs and tokens."""
@@ -221,7 +209,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             if not separated and slot != credential.token_id:
                 pve.put(f"/access/users/{packer.user}/token/{slot}", privsep=1)
         self._grant(at, seen, credential, kept)
-        self._prove(at, credential, seen.known)
+        self._prove(at, credential, seen)
         return credential
 
     def _write_token(self, at: Session, seen: Seen, wanted: Wanted) -> tuple[Credential, bool]:
@@ -244,10 +232,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         return self._made, kept
 
     def _grant(self, at: Session, seen: Seen, credential: Credential, kept: bool) -> None:
-        fresh = {
-            facts.Acl(path, "token", credential.identity, self._packer.role, True)
-            for path in needs(self._cluster, seen.known)
-        }
+        fresh = {facts.Acl(path, "token", credential.identity, self._packer.role, True) for path in self._granted}
         lacking = (fresh | set(self._entries(seen))) - (seen.acls if kept else seen.acls - fresh)
         for path in sorted({entry.path for entry in lacking}):
             entries = [entry for entry in lacking if entry.path == path]
@@ -260,26 +245,51 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
                 propagate=1,
             )
 
-    def _prove(self, at: Session, credential: Credential, known: frozenset[str]) -> None:
+    def _lacks(self, at: Session, token: Credential, known: frozenset[str], in_pool: bool) -> dict[str, list[str]]:
+        """Return by path what the token's effective rights lack for a build, asked as the token itself."""
+        wanted = {path: privileges & known for path, privileges in self._granted.items()}
+        pool, template = f"/pool/{self._cluster.proxmox.pool}", f"/vms/{self._cluster.images.base.vmid}"
+        if in_pool:  # the pool's rights hold on its guests unless something nearer says NoAccess
+            wanted[template] = wanted[pool]
+        lacking = rights.lacks(at.as_token(token), wanted)
+        left = [name for name in lacking.pop(template, ()) if name not in lacking.get(pool, ())]
+        return lacking | ({template: left} if left else {})
+
+    def _prove(self, at: Session, credential: Credential, seen: Seen) -> None:
         """Log in as the token and compare its effective rights with what a build needs."""
-        for problem in self._told(credential, lacks(at, self._cluster, credential, known)):
+        lacking = self._lacks(at, credential, seen.known, seen.in_pool)
+        if lacking:
+            now = replace(seen, role=self._privileges(seen), acls=facts.acls(at.pve.get("/access/acl")))
+            problem = self._told(credential, lacking, now)
             raise StepError(problem.subject, problem.problem, problem.fix)
 
     def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
-        """Yield what the current token lacks, where that was looked at."""
-        if seen.current is not None:
-            yield from self._told(seen.current, {path: list(names) for path, names in seen.lacking})
+        """Yield what no apply can mend, and what the current token lacks, where that was looked at."""
+        unknown = frozenset().union(*self._granted.values()) - seen.known
+        if unknown & rights.AGENT != rights.AGENT:
+            unknown -= rights.AGENT  # a version knows one of them
+        if unknown:
+            version = ".".join(map(str, wanted.version))
+            told = f"knows no privilege {', '.join(sorted(unknown))} (got {version}), and a build needs it"
+            yield Problem("Proxmox VE", told, "upgrade the hosts, libpve-access-control above all")
+        if self._prove_always and seen.user and not seen.enabled:
+            user = self._packer.user
+            fix = f"pveum user modify {user} --enable 1 --expire 0"
+            yield Problem(f"user {user}", "is disabled or expires, and its tokens with it", fix)
+        elif seen.current is not None and seen.lacking:
+            yield self._told(seen.current, dict(seen.lacking), seen)
 
-    def _told(self, credential: Credential, lacking: dict[str, list[str]]) -> Iterator[Problem]:
-        if not lacking:
-            return
-        path, privileges = next(iter(lacking.items()))
-        yield Problem(
-            f"token {credential.identity}",
-            "; ".join(f"lacks {', '.join(names)} on {where}" for where, names in lacking.items()),
-            f"give it back: pveum acl modify {path} --tokens '{credential.identity}' --roles {self._packer.role}, "
-            f"and see that role {self._packer.role} and user {credential.user} have {', '.join(privileges)} there",
-        )
+    def _told(self, token: Credential, lacking: Mapping[str, Iterable[str]], seen: Seen) -> Problem:
+        fixes = []
+        for path, names in lacking.items():
+            over = facts.overruling(seen.acls, path, token.identity)
+            gone = sorted(set(names) - (seen.role or frozenset()))
+            if gone and not over:
+                fixes.append(f"pveum role modify {self._packer.role} --append 1 --privs {','.join(gone)}")
+            if set(names) - set(gone) and not over:
+                fixes.append(facts.grant(path, token.identity, self._packer.role))
+            fixes += [facts.revoke(entry) for entry in over]
+        return Problem(f"token {token.identity}", rights.told(lacking), "\n".join(dict.fromkeys(fixes)))
 
     def output(self, seen: Seen, wanted: Wanted) -> Credential:
         """Give the credential that packer/.env should hold."""
@@ -290,10 +300,4 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
     def reason(self, seen: Seen, wanted: Wanted) -> str:
         """Say who may what."""
         count = len(self._privileges(seen))
-        paths = len(needs(self._cluster, seen.known))
-        return f"{self._packer.user} with {count} privileges on {paths} paths, proven as the token"
-
-
-def lacks(at: Session, cluster: Cluster, credential: Credential, known: frozenset[str]) -> dict[str, list[str]]:
-    """Return by path what the token's effective rights lack for a build, asked as the token itself."""
-    return facts.missing(at.as_token(credential).get("/access/permissions"), needs(cluster, known))
+        return f"{self._packer.user} with {count} privileges on {len(self._granted)} paths, proven as the token"

@@ -19,24 +19,10 @@ from lib.config.model import Cluster, Host
 from lib.engine.step import Change, Inputs, Step
 from lib.errors import GroundworkError, Problem
 from lib.facts import cluster as facts
+from lib.steps import rights
 from lib.steps.session import Session
 
 OLDEST = (8, 4)
-ADMIN_NEEDS = (
-    "Datastore.Allocate",
-    "Datastore.AllocateSpace",
-    "Datastore.AllocateTemplate",
-    "Permissions.Modify",
-    "Pool.Allocate",
-    "Realm.AllocateUser",
-    "SDN.Use",
-    "Sys.Audit",
-    "Sys.Modify",
-    "User.Modify",
-    "VM.Allocate",
-    "VM.Audit",
-    "VM.Config.Disk",
-)
 GIB = 2**30
 
 
@@ -61,7 +47,6 @@ class Deep:
     """The slow half of the checks."""
 
     hosts: tuple[HostSeen, ...]
-    missing_privileges: tuple[str, ...]
     addresses_used: tuple[tuple[str, int], ...]
 
 
@@ -92,17 +77,24 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
     max_age: ClassVar[float | None] = 86400.0
     checks_only: ClassVar[bool] = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, backup: str = "") -> None:
         self._cluster = cluster
+        self._needs = rights.administrator(cluster, backup)
 
     def desired(self, inputs: Inputs) -> Cluster:
         """Want what cluster.toml says."""
         return self._cluster
 
     def observe(self, at: Session, recent: bool) -> Seen:
-        """Look at the cluster's collections; and, unless a recent check is relied on, at each host."""
+        """Prove the administrator's rights; look at the cluster's collections; and, unless lately, at each host.
+
+        Whoever may not look at something finds it missing, so what he lacks is told first, and alone.
+        """
         paths = ("/cluster/resources", "/version", "/cluster/status", "/cluster/ceph/status")
-        resources, version, status, ceph = together(*(partial(at.pve.once, path) for path in paths))
+        _, resources, version, status, ceph = together(
+            partial(rights.prove_administrator, at.pve, self._needs, exact=not recent),
+            *(partial(at.pve.once, path) for path in paths),
+        )
         guests = facts.guests(resources)
         return Seen(
             version=facts.version(version),
@@ -119,11 +111,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
     def _deep(self, at: Session, guests: tuple[facts.Guest, ...]) -> Deep:
         hosts = self._cluster.proxmox.hosts
         pairs = zip(hosts, self._shares(guests), strict=True)
-        rights = at.pve.get("/access/permissions", path="/").get("/", {})
         seen = together(*(partial(self._host, at, host, share) for host, share in pairs))
         return Deep(
             hosts=tuple(seen),
-            missing_privileges=tuple(name for name in ADMIN_NEEDS if name not in rights),
             addresses_used=tuple(self._configured(at, guests)),
         )
 
@@ -198,12 +188,6 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         if seen.deep is not None:
             for host in seen.deep.hosts:
                 yield from self._host_problems(host)
-            if seen.deep.missing_privileges:
-                yield Problem(
-                    "administrator",
-                    f"lacks {', '.join(seen.deep.missing_privileges)} on /",
-                    "use an administrator's token in .env (PROXMOX_ADMIN_TOKEN), without privilege separation",
-                )
 
     def _cluster_problems(self, seen: Seen) -> Iterator[Problem]:
         if seen.version < OLDEST:

@@ -11,9 +11,11 @@ from typing import Any
 from tests.rehearsal.test_foundation import document
 
 
-def configured(checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path) -> Path:
+def configured(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path, version: str = "9.2"
+) -> Path:
     """Point the checkout at a lab that lies elsewhere, as at real hosts."""
-    run("lab.start", "--task-seconds", "0")
+    run("lab.start", "--task-seconds", "0", "--pve", version)
     ssh = Path(environment["HOME"]) / ".ssh"
     ssh.mkdir()
     (ssh / "config").write_text(run("lab.ssh-config").stdout)
