@@ -6,6 +6,7 @@ How it is reached is in `pve_session`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from proxmoxer.core import ResourceException
 
 from lib.clients.pve_session import Api, Credential, tls_problem
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, wait_for
-from lib.errors import AGAIN, ApiError, GroundworkError, LostAnswerError, RemoteError, TaskFailedError, UnreachableError
+from lib.errors import AGAIN, ApiError, LostAnswerError, RemoteError, TaskFailedError, UnreachableError
 from lib.secrets import Secret, mask
 
 Json = Any
@@ -28,11 +29,14 @@ _FINAL = ("does not exist", "no such", "already exists", "not defined", "already
 class Pve:
     """The Proxmox cluster's API as one identity; safe to use from several threads."""
 
-    def __init__(self, api: Api, credential: Credential, on_wait: OnWait) -> None:
-        """Prepare; nothing is sent before the first request."""
+    def __init__(
+        self, api: Api, credential: Credential, on_wait: OnWait, renew: Callable[[], Credential] | None = None
+    ) -> None:
+        """Prepare; nothing is sent before the first request. `renew` makes another credential for a refused one."""
         self._reached = api
         self._credential = credential
         self._on_wait = on_wait
+        self._renew = renew
         self._api: ProxmoxAPI | None = None
         self._lock = threading.Lock()
         self._memo: dict[str, Future[Json]] = {}
@@ -59,7 +63,7 @@ class Pve:
         if mine:
             try:
                 found.set_result(self._retried("GET", path, params))
-            except GroundworkError as error:
+            except BaseException as error:  # noqa: BLE001  (whatever it is: others wait for this answer)
                 with self._lock:
                     self._memo.pop(key, None)
                 found.set_exception(error)
@@ -86,9 +90,12 @@ class Pve:
 
     def _retried(self, method: str, path: str, params: dict[str, object]) -> Json:
         for attempt in range(1, TRIES + 1):
+            credential = self._credential
             try:
                 return self._request(method, path, params)
             except RemoteError as error:
+                if isinstance(error, ApiError) and error.status == 401 and self._renewed(credential):
+                    continue
                 if attempt == TRIES or not _worth_a_retry(method, error):
                     raise
                 if not isinstance(error, ApiError):
@@ -96,6 +103,14 @@ class Pve:
                 self._on_wait(f"{method} {path}", 0.0, error.report.problem)
                 pause(backoff(attempt))
         raise AssertionError("unreachable")
+
+    def _renewed(self, refused: Credential) -> bool:
+        """Replace a credential that was refused at once; whichever thread asks first. Tell whether there is another."""
+        with self._lock:
+            if self._credential is refused and self._renew is not None and self._reached.refused:
+                self._credential, self._renew, self._api = self._renew(), None, None
+                self._reached.refused = False
+            return self._credential is not refused
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Json:
         sent = {name: _text(value) for name, value in params.items() if value is not None}

@@ -394,10 +394,15 @@ def _users(path: Path) -> SSHConfig:
     return SSHConfig.from_path(str(path)) if path.is_file() else SSHConfig()
 
 
-@functools.cache
 def _known(path: Path) -> HostKeys:
-    """Return the keys in a known_hosts file, read once for all hosts; where there is none, none is known."""
-    return HostKeys(str(path)) if path.is_file() else HostKeys()
+    """Return the keys in a known_hosts file; where there is none, none is known."""
+    return _keys(path, path.stat().st_mtime_ns) if path.is_file() else HostKeys()
+
+
+@functools.cache
+def _keys(path: Path, written: int) -> HostKeys:
+    """Return the keys in a file, read once for all hosts until it is `written` anew."""
+    return HostKeys(str(path))
 
 
 def _chain(connection: Connection) -> Iterator[Connection]:

@@ -70,7 +70,7 @@ def read_environment(root: Path, environ: Mapping[str, str]) -> Access | None:
     lab = values.get("GROUNDWORK_TARGET") == "lab"
     if not lab:
         problems += [*_unknown(written, places), *_mistyped(environ)]
-        if written.keys() & set(KEYS) or given:
+        if any(key.startswith("PROXMOX_") or key in KEYS for key in (*written, *given)):
             problems += [*_half_filled(settings), *_credentials(settings), *_tls(settings), *_ssh(settings)]
     if problems:
         raise ConfigurationError(problems)
@@ -111,9 +111,12 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
 
 
 def _unknown(written: Mapping[str, str], places: Mapping[str, str]) -> Iterator[Problem]:
-    for key in _foreign(written):
-        near = _near(key, cutoff=0.6)
-        yield Problem(key, "is no known key", f"did you mean {near}?" if near else "see .env.example", places[key])
+    """Yield what looks like a key of ours and is none; what looks like nothing of ours belongs to other tools."""
+    foreign = _foreign(written)
+    for key in written:
+        near = "" if key in KEYS or OTHERS.fullmatch(key) else _near(key, cutoff=0.6 if key in foreign else 0.88)
+        if near or key in foreign:
+            yield Problem(key, "is no known key", f"did you mean {near}?" if near else "see .env.example", places[key])
 
 
 def _mistyped(environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -132,19 +135,20 @@ def _foreign(keys: Iterable[str]) -> list[str]:
 def _near(key: str, cutoff: float) -> str:
     import difflib  # needed only where something is wrong
 
-    return next(iter(difflib.get_close_matches(key, KEYS, n=1, cutoff=cutoff)), "")
+    return next(iter(difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=cutoff)), "")
 
 
 # ----------------------------------------------------------------- checking
 
 
 def _half_filled(settings: Settings) -> Iterator[Problem]:
+    """Yield a host that is not named, or wrongly; keys of other tools in `.env` mean a real cluster, too."""
     values = settings.values
     if "PROXMOX_HOST" not in values:
         if "PROXMOX_HOST" in settings.places:
             yield settings.wrong("PROXMOX_HOST", "is empty", "name an API host, or put a # before every line")
             return
-        others = [key for key in KEYS if key in settings.places]
+        others = [key for key in (*KEYS, *settings.places) if key in settings.places]
         problem = f"is missing, but {others[0]} is given"
         yield Problem("PROXMOX_HOST", problem, "add it to .env, or remove the rest", settings.places[others[0]])
         return

@@ -31,7 +31,16 @@ from lib.engine.step import Step
 from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
 from lib.steps.session import Session
 from lib.tasks.console import Screen, print_json
-from lib.tasks.target import Target, administrator, choose, forget_administrator, ssh_address, tls_of
+from lib.tasks.target import (
+    Target,
+    administrator,
+    choose,
+    forget_administrator,
+    make_token,
+    makes_token,
+    shell_of,
+    tls_of,
+)
 
 EXIT = {"failed": FAILED, "refused": REFUSED}
 
@@ -180,7 +189,8 @@ def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> 
             return Pve(api, credential, on_wait)
 
         admin = administrator(target, hosts, flags.dry_run)
-        pve = connect(admin) if admin else PveOverSsh(hosts.on(ssh_address(target)), on_wait)
+        renew = partial(make_token, target, hosts) if makes_token(target) and not flags.dry_run else None
+        pve = Pve(api, admin, on_wait, renew) if admin else PveOverSsh(shell_of(target, hosts), on_wait)
         for connect_now in (pve.connect, hosts.on(cluster.host(cluster.tools_storage.host).address).connect):
             threading.Thread(target=_quietly, args=(connect_now,), daemon=True).start()
         try:

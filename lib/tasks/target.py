@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.clients.pve_session import Credential, Tls
-from lib.clients.ssh import Hosts, Login
+from lib.clients.ssh import Host, Hosts, Login
 from lib.command import read, write
 from lib.config.access import Access
 from lib.config.environment import read_environment
 from lib.config.model import Cluster
 from lib.engine.evidence import write_file
-from lib.errors import CommandError, ConfigurationError, Problem, StepError
+from lib.errors import CommandError, ConfigurationError, Problem, StepError, UnreachableError
 from lib.secrets import Secret
 
 ADMIN_TOKEN_HOURS = 12
@@ -30,13 +30,17 @@ CA_ON_HOST = "/etc/pve/pve-root-ca.pem"
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run goes: its name in reports, the folder its files go to, and how it is reached."""
+    """Where a run goes: its name in reports, the folder its files go to, and how it is reached.
+
+    `ssh` are the addresses of the cluster's hosts, API hosts first: any of them may be logged in to.
+    """
 
     name: str
     told: str
     base: Path
     access: Access
     login: Login
+    ssh: tuple[str, ...]
     endpoints: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
 
@@ -76,7 +80,10 @@ def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
     host = access.hosts[0][0]
     warnings = () if access.verify else ("TLS verification is turned off by PROXMOX_TLS_VERIFY=no",)
     login = Login(access.ssh_user, access.ssh_port, access.ssh_key, _known_hosts(root, access))
-    return Target(host, f"Proxmox at {host}", root, access, login, tuple(access.hosts), warnings)
+    first = [host for host, _ in access.hosts]
+    addresses = [host.address for host in cluster.proxmox.hosts]
+    ssh = tuple(sorted(addresses, key=lambda address: address not in first))
+    return Target(host, f"Proxmox at {host}", root, access, login, ssh, tuple(access.hosts), warnings)
 
 
 def _known_hosts(root: Path, access: Access) -> tuple[Path, ...]:
@@ -97,16 +104,17 @@ def _lab(root: Path, cluster: Cluster, why: str) -> Target:
         endpoints.append((host, int(port)))
     reach = {f"{address}:22": ("127.0.0.1", port) for address, port in lab["ssh"].items()}
     access = Access(kind="lab", hosts=tuple(endpoints), ca_file=root / lab["ca_file"])
-    missing = [host.address for host in cluster.proxmox.hosts if f"{host.address}:22" not in reach]
+    hosts = cluster.proxmox.hosts
+    missing = [host.name for host in hosts if host.address not in lab["ssh"] or host.name not in lab["api"]]
     if missing:
         raise StepError(
             "lab",
-            f"was made for another cluster.toml (it has no host {', '.join(missing)})",
+            f"was made for another cluster.toml (it has no host {', '.join(missing)} of that address)",
             "invoke lab.reset, then run again",
         )
     login = Login("root", 22, root / lab["ssh_key_file"], (base / "known_hosts",), reach)
     told = f"rehearsal in the lab ({why}; no hardware is touched)"
-    return Target("lab", told, base, access, login, tuple(endpoints), ())
+    return Target("lab", told, base, access, login, tuple(lab["ssh"]), tuple(endpoints), ())
 
 
 def tls_of(target: Target, hosts: Hosts) -> Tls:
@@ -116,31 +124,37 @@ def tls_of(target: Target, hosts: Hosts) -> Tls:
         return Tls(access.ca_file, access.fingerprint, access.verify)
     kept = target.base / ".groundwork" / "cluster-ca.pem"
     if not kept.is_file():
-        content = hosts.on(target.endpoints[0][0]).run(read("cat", CA_ON_HOST)).stdout
+        content = shell_of(target, hosts).run(read("cat", CA_ON_HOST)).stdout
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_file(kept, content)
     return Tls(ca_file=kept)
 
 
 def administrator(target: Target, hosts: Hosts, dry_run: bool) -> Credential | None:
-    """Return the administrator's credential: from .env, or a short-lived token made over SSH with pveum.
-
-    The token's name is derived from this checkout, so a lost one is replaced and never
-    left behind. None in a dry run that would have to make one.
-    """
+    """Return the administrator's credential: of .env, or a short-lived token; None where a dry run would make one."""
     access = target.access
     if access.token is not None:
         user, _, token_id = access.token_id.partition("!")
         return Credential(user, access.token, token_id)
     if access.password is not None:
         return Credential(access.user, access.password)
-    kept = target.base / ".groundwork" / "admin-token.json"
-    known = _kept(kept)
-    if known is not None or dry_run:
-        return known
+    known = _kept(_kept_at(target))
+    return known if known is not None or dry_run else make_token(target, hosts)
+
+
+def makes_token(target: Target) -> bool:
+    """Tell whether the administrator's credential is a token that is made here."""
+    return target.access.token is None and target.access.password is None
+
+
+def make_token(target: Target, hosts: Hosts) -> Credential:
+    """Make the administrator's short-lived token over SSH with pveum, and keep it until it expires.
+
+    Its name is derived from this checkout, so a lost one is replaced and never left behind.
+    """
     here = hashlib.sha256(f"{socket.gethostname()}:{target.base}".encode()).hexdigest()[:8]
     token_id = f"groundwork-{here}"
-    shell = hosts.on(ssh_address(target))
+    shell = shell_of(target, hosts)
     add = ("pveum", "user", "token", "add", "root@pam", token_id, "--privsep", "0")
     expire = int(time.time()) + ADMIN_TOKEN_HOURS * 3600
     command = write(*add, "--expire", str(expire), "--comment", "groundwork", "--output-format", "json")
@@ -153,6 +167,7 @@ def administrator(target: Target, hosts: Hosts, dry_run: bool) -> Credential | N
         answer = shell.run(command)
     value = str(json.loads(answer.stdout)["value"])
     credential = Credential("root@pam", Secret(value), token_id)
+    kept = _kept_at(target)
     kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     body = {"user": "root@pam", "token_id": token_id, "value": value, "expire": expire}
     write_file(kept, json.dumps(body) + "\n")
@@ -161,14 +176,29 @@ def administrator(target: Target, hosts: Hosts, dry_run: bool) -> Credential | N
 
 def forget_administrator(target: Target) -> None:
     """Drop the token kept from an earlier run: the cluster refuses it, and the next run makes another."""
-    (target.base / ".groundwork" / "admin-token.json").unlink(missing_ok=True)
+    _kept_at(target).unlink(missing_ok=True)
 
 
-def ssh_address(target: Target) -> str:
-    """Return a host of the cluster to log in to: the first API host."""
-    if target.login.reach:
-        return next(iter(target.login.reach)).rpartition(":")[0]
-    return target.endpoints[0][0]
+def shell_of(target: Target, hosts: Hosts) -> Host:
+    """Return the first of the cluster's hosts that lets us in over SSH.
+
+    Raises:
+        UnreachableError: none does; says so of the first.
+    """
+    failed: UnreachableError | None = None
+    for address in target.ssh:
+        try:
+            hosts.on(address).connect()
+        except UnreachableError as error:
+            failed = failed or error
+        else:
+            return hosts.on(address)
+    assert failed is not None
+    raise failed
+
+
+def _kept_at(target: Target) -> Path:
+    return target.base / ".groundwork" / "admin-token.json"
 
 
 def _kept(path: Path) -> Credential | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.clients.ssh import Hosts, present
 from lib.config.cluster import load_cluster
 from lib.engine.evidence import write_file
-from lib.errors import GroundworkError, RefusedError
+from lib.errors import GroundworkError, RefusedError, UnreachableError, UsageError
 from lib.tasks.console import Screen
 from lib.tasks.run import root
 from lib.tasks.target import Target, choose, tls_of
@@ -22,16 +22,26 @@ def record(reinstalled: str) -> None:
 
     Raises:
         RefusedError: a recorded key has changed and was not named by --replace.
+        UsageError: --replace names no host of cluster.toml.
+        UnreachableError: a host does not answer; the others' keys are recorded.
     """
     screen = Screen(False, False)
     cluster = load_cluster(root() / "cluster.toml")
+    addresses = [host.address for host in cluster.proxmox.hosts]
+    if reinstalled and reinstalled not in addresses:
+        raise UsageError("--replace", f"is no host's address (got {reinstalled})", f"one of {', '.join(addresses)}")
     target = choose(root(), os.environ, cluster)
     screen.title(f"groundwork trust · {target.told}")
     path = target.base / ".groundwork" / "known_hosts"
     known = _read(path)
-    changed = []
+    changed, silent = [], None
     for host in cluster.proxmox.hosts:
-        key = present(host.address, target.login)
+        try:
+            key = present(host.address, target.login)
+        except UnreachableError as error:
+            screen.line(f"  {host.name:<12} {host.address:<16} {error.report.problem}", "yellow")
+            silent = silent or error
+            continue
         state = {True: "known", False: "CHANGED", None: "new"}[key.known]
         screen.line(f"  {host.name:<12} {host.address:<16} {key.kind:<22} {key.fingerprint}  {state}")
         if state == "CHANGED" and reinstalled != host.address:
@@ -48,6 +58,8 @@ def record(reinstalled: str) -> None:
     write_file(path, "".join(f"{name} {entry}\n" for name, entry in known.items()))
     screen.line(f"  recorded in {path.relative_to(root())}")
     _show_ca(screen, target, path)
+    if silent is not None:
+        raise silent
 
 
 def _read(path: Path) -> dict[str, str]:

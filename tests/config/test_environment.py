@@ -20,6 +20,13 @@ def written(root: Path, text: str, mode: int = 0o600) -> Path:
     return root
 
 
+def test_what_editors_leave_in_a_file_changes_nothing(tmp_path: Path) -> None:
+    text = '\ufeffexport PROXMOX_HOST="10.0.0.1"  \r\n\r\nCOMPOSE_PROJECT_NAME=x\r\nPROXMOX_SSH_PORT = 2222 # why\r\n'
+    access = read_environment(written(tmp_path, text), {})
+    assert access is not None
+    assert (access.hosts, access.ssh_port) == ((("10.0.0.1", 8006),), 2222)
+
+
 def test_nothing_configured_is_nothing(tmp_path: Path) -> None:
     assert read_environment(tmp_path, {}) is None
     assert read_environment(written(tmp_path, "# only a comment\n"), {}) is None
@@ -100,6 +107,10 @@ def problems_of(root: Path, environ: dict[str, str] | None = None) -> list[tuple
         ("PROXMOX_HOST=,", [("PROXMOX_HOST", ".env:1")]),
         ("PROXMOX_HOST=h:0", [("PROXMOX_HOST", ".env:1")]),
         ("PROXMOX_HOST=h,https://h:8006", [("PROXMOX_HOST", ".env:1")]),
+        ("PROXMX_HOST=h", [("PROXMX_HOST", ".env:1")]),
+        ("proxmox_host=h", [("proxmox_host", ".env:1")]),
+        ("PROXMOX_URL=https://h:8006/api2/json", [("PROXMOX_HOST", ".env:1")]),
+        ("\n# Packer\nPROXMOX_TOKEN=x\nPROXMOX_USERNAME=y", [("PROXMOX_HOST", ".env:3")]),
         ("PROXMOX_HOST=-oProxyCommand", [("PROXMOX_HOST", ".env:1")]),
         ("PROXMOX_HOST=h\nPROXMOX_SSH_PORT=²", [("PROXMOX_SSH_PORT", ".env:2")]),
         ("PROXMOX_HOST=h\nPROXMOX_SSH_PORT=65536", [("PROXMOX_SSH_PORT", ".env:2")]),

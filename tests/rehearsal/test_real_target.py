@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.rehearsal.test_foundation import document
+from tests.rehearsal.test_foundation import client, document, journal, writes
 
 
 def configured(
@@ -99,3 +101,40 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
     assert "invoke trust --replace 10.10.1.21" in run("plan").stdout
     assert run("trust", "--replace", "10.10.1.21").returncode == 0
     assert run("plan").returncode == 0
+
+
+def test_with_nothing_but_ssh_the_ca_is_fetched_and_a_token_made(
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    configured(checkout, run, environment, tmp_path)
+    lab = json.loads((checkout / ".lab" / "lab.json").read_text())
+    api = lab["api"]["node1"].removeprefix("https://")
+    (checkout / ".env").write_text(f"PROXMOX_HOST={api}\n")
+    config = Path(environment["HOME"]) / ".ssh" / "config"
+    (config.parent / "known_hosts").unlink()
+    config.write_text(config.read_text().replace("Port ", "Port 9\n  # ", 1))  # node1 is down
+    down = run("trust", "--replace", "10.10.1.99")
+    assert down.returncode == 2
+    assert run("trust").returncode == 1
+    assert len((checkout / ".groundwork" / "known_hosts").read_text().splitlines()) == 3
+    assert run("plan").returncode == 1
+    config.write_text(config.read_text().replace("Port 9\n  # ", "Port ", 1))
+    shown = run("trust")
+    assert shown.returncode == 0, shown.stderr
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert((tmp_path / "ca.pem").read_text())).hexdigest().upper()
+    assert digest[:2] + ":" + digest[2:4] in shown.stdout
+    before = len(journal(checkout))
+    planned = run("plan", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert document(planned)["outcome"] == "pending"
+    assert writes(journal(checkout)[before:]) == []
+    assert not (checkout / ".groundwork" / "admin-token.json").exists()
+    cold = run("foundation", "--json")
+    assert cold.returncode == 0, cold.stdout + cold.stderr
+    kept = checkout / ".groundwork" / "admin-token.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    token = json.loads(kept.read_text())
+    client(checkout)("DELETE", f"/access/users/root@pam/token/{token['token_id']}")
+    revoked = run("foundation", "--json")
+    assert revoked.returncode == 0, revoked.stdout + revoked.stderr
+    assert json.loads(kept.read_text())["value"] != token["value"]
