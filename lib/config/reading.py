@@ -22,7 +22,7 @@ def read(path: Path, name: str) -> str:
         ConfigurationError: it is not there or no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([Problem(name, f"cannot be read ({error})", "restore it from git")]) from None
 
@@ -37,6 +37,9 @@ def decode(text: str, name: str, wanted: type[T]) -> T | None:
         return msgspec.toml.decode(text, type=wanted)
     except msgspec.ValidationError:
         return None
+    except RecursionError:
+        problem = Problem(name, "is no valid TOML: it is nested too deeply", "restore it from git", f"{name}:1")
+        raise ConfigurationError([problem]) from None
     except msgspec.DecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         line = int(found[1]) if found else len(text.splitlines())

@@ -28,6 +28,7 @@ PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 MAIL = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@([a-z0-9.-]+)")
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*")
+URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/([^\s?#]*/)?[A-Za-z0-9][A-Za-z0-9._-]*(\?\S*)?")
 CSI_VMID = 9999  # Proxmox CSI names its volumes vm-9999-pvc-…
 
 
@@ -109,8 +110,9 @@ def _paths_and_versions(cluster: Cluster) -> Iterator[Found]:
         yield ("tools_storage", "path"), f"is no absolute path (got {got!r})", "for example /mnt/images"
     if not PATH.fullmatch(cluster.dns.file):
         yield ("dns", "file"), f"is no absolute path (got {cluster.dns.file!r})", "the file on the name server"
-    if not re.fullmatch(r"https?://[^\s/]+/\S+", cloud.url):
-        yield ("images", "cloud", "url"), f"is no http(s) address (got {cloud.url!r})", "https://…"
+    if not URL.fullmatch(cloud.url):
+        fix = "https://host/folder/file.img; a file name of letters, digits, - _ ."
+        yield ("images", "cloud", "url"), f"is no http(s) address of a file (got {cloud.url!r})", fix
     if not re.fullmatch(r"[0-9a-f]{64}", cloud.sha256):
         fix = "take it from the release's SHA256SUMS"
         yield ("images", "cloud", "sha256"), "is no SHA-256 (64 lower-case hexadecimal digits)", fix

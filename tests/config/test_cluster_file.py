@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import random
 import re
 import tempfile
 import tomllib
@@ -21,6 +22,8 @@ from lib.config import addresses, reading, rules, schema, shape
 from lib.config.cluster import load_cluster
 from lib.config.model import Machines, expand
 from lib.errors import ConfigurationError, Problem
+from lib.steps.cloud_image import CloudImage
+from lib.steps.validation import Validation
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "tests" / "configs"
@@ -107,21 +110,69 @@ def refused(path: Path) -> list[Problem] | None:
     return None
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "proxmox: is missing"),
+        (b"\0" * 64, "is no valid TOML"),
+        (b"x = " + b"[" * 5000, "is no valid TOML: it is nested too deeply"),
+        (b"[" + b"a." * 3000 + b"a]", "a: is no known key"),
+        (b'x = """' + b"y\n" * 30000, "is no valid TOML"),
+        (SAMPLE.read_bytes() + b"".join(b"k%d = 1\n" % number for number in range(2000)), "k1999: is no known key"),
+    ],
+    ids=["empty", "zeros", "deep", "long", "open", "huge"],
+)
+def test_a_file_that_is_nothing_like_one(content: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=told):
+        load_cluster(path)
+
+
+@pytest.mark.parametrize("ends", [("\ufeff", "\n"), ("", "\r\n")])
+def test_what_editors_leave_in_a_file_changes_nothing(ends: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_bytes((ends[0] + SAMPLE.read_text().replace("\n", ends[1])).encode())
+    assert load_cluster(path) == load_cluster(SAMPLE)
+
+
 LINES = SAMPLE.read_text().splitlines()
 SET = [number for number, line in enumerate(LINES) if re.match(r"[a-z_0-9]+ = ", line)]
 VALUES = ["-1", "0", "9999", "1e3", "true", '""', '"10.10.1.41"', '"10.10.1.0/24"', '"a-b"', "[]", "[1]", "{}", '"é"']
+VALUES += ["nan", "9223372036854775808", "1979-05-27", '"::1"', '"fd00::/64"', '"10.10.1.0/31"', '"255.255.255.255"']
+VALUES += [
+    '"https://[x/y"',
+    '"\\u0000"',
+    '"/a/../b"',
+    '"²"',
+    '"{n}"',
+    "[[]]",
+    '[{name = "x"}]',
+    "{a = {b = 1}}",
+    "9990",
+]
+values = st.tuples(st.sampled_from(SET), st.sampled_from([*VALUES, None]))
+characters = st.tuples(st.integers(0, len(LINES) - 1), st.sampled_from([*"\"[]{}=.#'\\é\t,", "[[", "\n"]))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(SET), st.sampled_from([*VALUES, None])), min_size=1, max_size=4))
-def test_whatever_is_written_there_is_no_traceback(changes: list[tuple[int, str | None]]) -> None:
+@settings(max_examples=120, deadline=None)
+@given(st.lists(values, max_size=4), st.lists(characters, max_size=2), st.randoms(use_true_random=False))
+def test_whatever_is_written_there_is_no_traceback(
+    changes: list[tuple[int, str | None]], strays: list[tuple[int, str]], chance: random.Random
+) -> None:
     lines = list(LINES)
     for number, value in changes:
         lines[number] = "" if value is None else f"{LINES[number].split(' = ')[0]} = {value}"
+    for number, stray in strays:
+        at = chance.randint(0, len(lines[number]))
+        lines[number] = lines[number][:at] + stray + lines[number][at:]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cluster.toml"
         path.write_text("\n".join(lines))
         problems = refused(path)
+        if problems is None:  # what is taken can be worked with
+            Validation(load_cluster(path))
+            CloudImage(load_cluster(path), path.parent)
         assert problems is None or problems
         assert all(re.fullmatch(r"cluster\.toml:\d+", problem.where) for problem in problems or ())
 
