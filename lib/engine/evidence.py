@@ -29,12 +29,20 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write through a temporary file beside it, fsync, rename: old or new, never half.
 
     Raises:
-        OSError: the folder cannot be written.
+        StepError: it cannot be written.
     """
+    try:
+        _write_file(path, text, mode)
+    except OSError as error:
+        fix = "make room and see that you may write there, then run the same command again"
+        raise StepError(str(path), f"cannot be written ({error.strerror})", fix) from None
+
+
+def _write_file(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w") as out:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
             os.fchmod(out.fileno(), mode)
             out.write(text)
             out.flush()

@@ -123,7 +123,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         path = at.base / "packer" / ".env"
         if not path.is_file():
             return None
-        values = dotenv_values(stream=StringIO(path.read_text()))
+        values = dotenv_values(stream=StringIO(path.read_text(errors="replace")))
         user, _, slot = (values.get("PROXMOX_USERNAME") or "").partition("!")
         secret = values.get("PROXMOX_TOKEN") or ""
         if user != self._packer.user or slot not in self._slots or not secret:

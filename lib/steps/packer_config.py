@@ -74,7 +74,7 @@ class PackerConfig(Step[Session, tuple[Rendered, ...], tuple[Rendered, ...], Non
     def observe(self, at: Session, recent: bool) -> tuple[Rendered, ...]:
         """Read the files as they are."""
         return tuple(
-            Rendered(name, path.stat().st_mode & 0o777, Secret(path.read_text()))
+            Rendered(name, path.stat().st_mode & 0o777, Secret(path.read_text(errors="replace")))
             for name in FILES
             if (path := Path(at.base / name)).is_file()
         )

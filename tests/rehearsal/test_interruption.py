@@ -165,6 +165,26 @@ def test_state_truncated_newer_deleted(lab: Path, run: Callable[..., Any], text:
     assert run("foundation", "--reset-state").returncode == 0
 
 
+def test_files_that_hold_nonsense_are_written_anew(lab: Path, run: Callable[..., Any]) -> None:
+    assert run("foundation").returncode == 0
+    for name in ("packer/.env", "packer/variables.json", ".groundwork/admin-token.json", ".groundwork/lock"):
+        (lab / ".lab" / name).write_bytes(bytes(range(128, 256)) * 4)
+    assert run("plan", "--detailed-exitcode").returncode == 3
+    assert run("foundation").returncode == 0
+    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
+
+
+def test_a_file_that_cannot_be_written_fails_its_step_and_is_named(lab: Path, run: Callable[..., Any]) -> None:
+    (lab / ".lab" / "packer").write_text("in the way")
+    failed = run("foundation", "--json")
+    assert failed.returncode == 1
+    [step] = [step for step in document(failed)["phases"][0]["steps"] if step["outcome"] == "failed"]
+    assert step["name"] == "packer_config"
+    assert step["error"]["subject"] == str(lab / ".lab" / "packer" / ".env")
+    (lab / ".lab" / "packer").unlink()
+    assert run("foundation").returncode == 0
+
+
 def test_the_lab_survives_being_killed(lab: Path, run: Callable[..., Any]) -> None:
     assert run("foundation").returncode == 0
     os.kill(json.loads((lab / ".lab" / "lab.json").read_text())["pid"], signal.SIGKILL)
