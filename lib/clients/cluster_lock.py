@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from getpass import getuser
 from typing import Any
 
 from lib.clients.pve import Pve
@@ -22,10 +20,11 @@ STALE = 300.0  # seconds without one after which a holder counts as dead
 
 
 @contextlib.contextmanager
-def cluster_lock(pve: Pve, dry_run: bool, warn: Callable[[str], None]) -> Iterator[None]:
+def cluster_lock(pve: Pve, mine: dict[str, Any], dry_run: bool, warn: Callable[[str], None]) -> Iterator[None]:
     """Hold the cluster's lock; a dry run writes nothing, so takes none. API: /pools.
 
-    One that cannot be released is told by `warn`: what was done under it is done all the same.
+    `mine` says who we are: owner, host, pid, started (epoch seconds). A lock that cannot be
+    released is told by `warn`: what was done under it is done all the same.
 
     Raises:
         LockedError: somebody else holds it; says who, where and since when.
@@ -33,7 +32,6 @@ def cluster_lock(pve: Pve, dry_run: bool, warn: Callable[[str], None]) -> Iterat
     if dry_run:
         yield
         return
-    mine = {"owner": getuser(), "host": socket.gethostname(), "pid": os.getpid(), "started": round(time.time())}
     _take(pve, mine)
     done = threading.Event()
     sign = threading.Thread(target=_live, args=(pve, mine, done), daemon=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
@@ -75,6 +75,7 @@ class Host:
             CommandError: it ended with a code that is not accepted.
             UnreachableError: no connection.
         """
+        command = replace(command, timeout=min(command.timeout, self._bound))
         result = self._retried(command.reads_only, lambda transport: self._execute(transport, command))
         if result.exit not in command.ok_codes:
             raise _command_error(self.address, command, result)
@@ -85,11 +86,10 @@ class Host:
         return together(*(functools.partial(self.run, command) for command in commands))
 
     def _execute(self, transport: paramiko.Transport, command: Command) -> Result:
-        limit = min(command.timeout, self._bound)
-        channel = transport.open_session(timeout=min(15.0, limit))
+        channel = transport.open_session(timeout=min(15.0, command.timeout))
         try:
-            channel.settimeout(limit + 10)
-            channel.exec_command(command.line() if limit == command.timeout else _limited(command, limit))
+            channel.settimeout(command.timeout + 10)
+            channel.exec_command(command.line())
             if command.stdin:
                 channel.sendall(command.stdin)
             channel.shutdown_write()
@@ -410,10 +410,6 @@ def _chain(connection: Connection) -> Iterator[Connection]:
     yield connection
     if isinstance(connection.gateway, Connection):
         yield from _chain(connection.gateway)
-
-
-def _limited(command: Command, limit: float) -> str:
-    return Command(command.argv, timeout=limit).line()
 
 
 def _command_error(address: str, command: Command, result: Result) -> CommandError:

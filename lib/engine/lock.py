@@ -17,7 +17,11 @@ from lib.errors import LockedError
 
 def holder() -> dict[str, object]:
     """Return who we are, for whoever meets our lock: owner, host, pid, started (epoch seconds)."""
-    return {"owner": getpass.getuser(), "host": socket.gethostname(), "pid": os.getpid(), "started": round(time.time())}
+    try:
+        owner = getpass.getuser()
+    except (KeyError, OSError):  # in a container a user may have no name
+        owner = str(os.getuid())
+    return {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "started": round(time.time())}
 
 
 @contextlib.contextmanager

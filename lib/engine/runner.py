@@ -36,6 +36,9 @@ class Progress(Protocol):
     def waiting(self, step: str, what: str, seconds: float, last: str) -> None:
         """Tell what a step waits for, how long already, and what was last seen."""
 
+    def stopping(self, steps: Sequence[str]) -> None:
+        """Tell that the user has asked to stop, and which steps are let finish."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -251,8 +254,7 @@ class Runner(Generic[C]):
                 if self._stopping:
                     os._exit(130)
                 self._stopping = True
-                for node in running.values():
-                    self._progress.waiting(node.step.name, "this step to end before stopping", 0.0, "interrupted")
+                self._progress.stopping([node.step.name for node in running.values()])
 
     def _ready(self, running: list[_Node]) -> list[_Node]:
         return [

@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -107,6 +108,10 @@ class Screen:
         if self._verbose or (seconds >= due and self._live is None):
             self._said[step] = max(seconds * 2, due * 2)
             self.line(f"  … {step} {text}", "dim")
+
+    def stopping(self, steps: Sequence[str]) -> None:
+        """Say what is still waited for after Ctrl-C."""
+        self.line(f"  interrupted: waits for {', '.join(steps)} to end; Ctrl-C again stops at once", "yellow")
 
     def _show(self, step: str, text: str | None) -> None:
         """Let the live line say what every running step does."""

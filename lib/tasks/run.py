@@ -23,7 +23,7 @@ from lib.clients.ssh import Hosts
 from lib.config.cluster import load_cluster, locate
 from lib.config.model import Cluster
 from lib.engine.evidence import Evidence, digest
-from lib.engine.lock import local_lock
+from lib.engine.lock import holder, local_lock
 from lib.engine.plan import PhaseResult, RunResult
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Options, Runner, current_step
@@ -136,7 +136,9 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
         options = Options(flags.dry_run, flags.guard, command == "status", flags.rerun, flags.allow, flags.deep)
         located = partial(locate, here / "cluster.toml")
         runner = Runner(steps, session, options, evidence, digest(cluster), log, screen, located)
-        with cluster_lock(session.pve, flags.dry_run, lambda told: screen.line(f"  warning: {told}", "yellow")):
+        with cluster_lock(
+            session.pve, holder(), flags.dry_run, lambda told: screen.line(f"  warning: {told}", "yellow")
+        ):
             results = {result.name: result for result in runner.run()}
     return RunResult(
         command,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +34,9 @@ class Quiet:
         self.ended_.append(result.name)
 
     def waiting(self, step: str, what: str, seconds: float, last: str) -> None: ...
+
+    def stopping(self, steps: Sequence[str]) -> None:
+        self.ended_.append(f"stopping after {', '.join(steps)}")
 
 
 class First(Step[World, Any, str, str]):
@@ -254,6 +259,24 @@ def test_a_slow_check_is_relied_on_only_while_its_evidence_is_young(tmp_path: Pa
 def test_rerun_applies_where_nothing_differs(tmp_path: Path) -> None:
     world: World = {"first": "one"}
     assert run([First()], world, tmp_path, rerun=frozenset({"first"}))["first"].outcome == "changed"
+
+
+def test_ctrl_c_lets_the_running_step_end_and_writes_down_what_was_done(tmp_path: Path) -> None:
+    class Interrupted(First):
+        def apply(self, at: World, seen: Any, wanted: str) -> str | None:
+            os.kill(os.getpid(), signal.SIGINT)
+            while not at["progress"].ended_:
+                threading.Event().wait(0.001)
+            return super().apply(at, seen, wanted)
+
+    progress = Quiet()
+    world: World = {"progress": progress}
+    evidence = Evidence(tmp_path / "state.json", "t")
+    with pytest.raises(KeyboardInterrupt):
+        Runner([Interrupted(), Second()], world, Options(), evidence, "d", RunLog(None), progress).run()
+    assert progress.ended_ == ["stopping after first", "first", "second"]
+    assert "second" not in world
+    assert list(json.loads((tmp_path / "state.json").read_text())["steps"]) == ["first"]
 
 
 def test_independent_steps_are_applied_at_the_same_time(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_many_commands_at_once_keep_to_what_the_server_lets(tmp_path: Path, sess
 
 def test_exit_codes_files_and_what_a_timeout_ends(tmp_path: Path) -> None:
     with sshd(tmp_path / "sshd") as login:
-        host = Host("host", login, quiet, 60.0)
+        host, bounded = Host("host", login, quiet, 60.0), Host("host", login, quiet, 1.0)
         assert host.run(write("tee", str(tmp_path / "there"))).exit == 0
         host.write(str(tmp_path / "file"), b"content\n", 0o640)
         assert (tmp_path / "file").read_bytes() == b"content\n"
@@ -44,6 +44,9 @@ def test_exit_codes_files_and_what_a_timeout_ends(tmp_path: Path) -> None:
             host.run(read("sh", "-c", "exit 7"))
         with pytest.raises(CommandError, match="did not end within 1 s"):
             host.run(read("sleep", "60", timeout=1))
+        with pytest.raises(CommandError, match="did not end within 1 s"):
+            bounded.run(read("sleep", "60", timeout=30))
+        bounded.close()
         host.close()
 
 
