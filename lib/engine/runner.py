@@ -6,9 +6,11 @@ failed step stops what needs it and lets the rest finish.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from lib.engine.evidence import Evidence
 from lib.engine.plan import StepResult
 from lib.engine.runlog import RunLog
 from lib.engine.step import UNKNOWN, C, Change, Inputs, Step, Unknown
-from lib.errors import GroundworkError, LostAnswerError, Problem, RefusedError
+from lib.errors import INTERRUPTED, GroundworkError, LostAnswerError, Problem, RefusedError
 
 THREADS = 8
 current_step: ContextVar[str] = ContextVar("current_step", default="")
@@ -65,6 +67,7 @@ class _Node:
     recent: bool = False
     error: Problem | None = None
     todo: bool = False
+    begun: bool = False
     done: bool = False
     applied: bool = False
     said: bool = False
@@ -230,37 +233,42 @@ class Runner(Generic[C]):
             if node.done:
                 self._say(node)
         running: dict[Future[None], _Node] = {}
-        pool = ThreadPoolExecutor(THREADS)
-        try:
+        with ThreadPoolExecutor(THREADS) as pool, self._stopped_by_ctrl_c():
             while True:
-                if not self._stopping:
-                    for node in self._ready(list(running.values())):
-                        running[pool.submit(self._apply, node)] = node
+                for node in [] if self._stopping else self._ready():
+                    node.begun = True
+                    running[pool.submit(self._apply, node)] = node
                 if not running:
                     break
-                finished = self._wait(running)
-                for future in finished:
-                    node = running.pop(future)
-                    node.done = True
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    running.pop(future).done = True
                     future.result()
+
+    @contextlib.contextmanager
+    def _stopped_by_ctrl_c(self) -> Iterator[None]:
+        """Let Ctrl-C begin no further step, and a second one end the process; an exception could come anywhere."""
+
+        def stop(*_: object) -> None:
+            if self._stopping:
+                os._exit(INTERRUPTED)
+            self._stopping = True
+            self._progress.stopping([name for name, node in self._nodes.items() if node.begun and not node.done])
+
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:  # it is ignored, or somebody else's
+            yield
+            return
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
         finally:
-            pool.shutdown(wait=True)
+            signal.signal(signal.SIGINT, before)
 
-    def _wait(self, running: dict[Future[None], _Node]) -> set[Future[None]]:
-        while True:
-            try:
-                return wait(running, return_when=FIRST_COMPLETED).done
-            except KeyboardInterrupt:
-                if self._stopping:
-                    os._exit(130)
-                self._stopping = True
-                self._progress.stopping([node.step.name for node in running.values()])
-
-    def _ready(self, running: list[_Node]) -> list[_Node]:
+    def _ready(self) -> list[_Node]:
         return [
             node
             for node in self._nodes.values()
-            if not node.done and node not in running and not self._upstream(node, lambda n: not n.done)
+            if not node.done and not node.begun and not self._upstream(node, lambda n: not n.done)
         ]
 
     def _upstream(self, node: _Node, test: Callable[[_Node], bool]) -> bool:
