@@ -164,9 +164,6 @@ def test_an_administrator_s_token_that_the_cluster_forgot_is_made_anew(stage: St
     world.delete("token", token)
     world.close()
     with lab_in(stage.checkout):
-        refused = stage.run()
-        assert refused.returncode == 1
-        assert f"{token} is not let in" in refused.stderr
         assert "unchanged" in stage.run().stdout
     assert told(stage.checkout) == stage.finished
 
