@@ -1,4 +1,4 @@
-"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `judges`, `bench`, `docs`, `e2e`, `lock`.
+"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `judges`, `chaos`, `bench`, `docs`, `e2e`, `lock`.
 
 Each session is a plain virtual environment filled from a hash-pinned file of
 requirements/. What a session runs is configured in pyproject.toml.
@@ -75,6 +75,13 @@ def e2e(session: nox.Session) -> None:
     """Rehearse whole phases through the command line."""
     install(session, "test")
     session.run("pytest", "-n", "auto", "tests/rehearsal", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill the product at every line of the lab's journal and the lab at some; `-- --every 5` kills at fewer."""
+    install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
 @nox.session

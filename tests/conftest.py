@@ -13,6 +13,7 @@ import pytest
 
 from tests.guard.sitecustomize import reached
 from tests.product import bare_environment, copy_product, invoke, stop_lab
+from tests.stage import Stage
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
@@ -47,6 +48,12 @@ def checkout(product: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(product, home)
     yield home
     stop_lab(home)
+
+
+@pytest.fixture(scope="session")
+def stage(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Return a checkout, the same for all tests of this worker, whose lab begins where a test wants it."""
+    return Stage(product, tmp_path_factory.mktemp("stage"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 from lib.clients.pve import Pve
 from lib.clients.waiting import TRIES, backoff, pause
-from lib.errors import ApiError, GroundworkError, LockedError, LostAnswerError, RemoteError
+from lib.errors import ApiError, GroundworkError, LockedError, LostAnswerError, RemoteError, UnreachableError
 
 POOL = "groundwork-lock"
 RENEW = 60.0  # seconds between signs of life
@@ -80,6 +80,8 @@ def _release(pve: Pve, warn: Callable[[str], None]) -> None:
             if "does not exist" in error.report.problem:
                 return  # an earlier try did it, though its answer was lost
             problem = error.report.problem
+            if isinstance(error, UnreachableError):
+                break  # that has been retried already
         if attempt < TRIES:
             pause(backoff(attempt))
     warn(

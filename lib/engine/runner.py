@@ -147,8 +147,7 @@ class Runner(Generic[C]):
         step, result = node.step, node.result
         node.todo = False
         result.changes, result.error, result.remarks = [], None, []
-        broken = [n for n in step.needs if self._outcome(n) in ("failed", "blocked", "refused")]
-        if broken:
+        if broken := self._broken(node):
             result.outcome, result.reason = "blocked", f"needs {', '.join(broken)}"
             return
         if node.error is not None:
@@ -194,6 +193,9 @@ class Runner(Generic[C]):
             result.reason += f"; relies on slow checks made {_ago(age)}"
         if node.todo:
             result.reason += "; renewed at every run"
+
+    def _broken(self, node: _Node) -> list[str]:
+        return [name for name in node.step.needs if self._outcome(name) in ("failed", "blocked", "refused")]
 
     def _outcome(self, name: str) -> str:
         return self._nodes[name].result.outcome if name in self._nodes else "unchanged"
@@ -285,7 +287,7 @@ class Runner(Generic[C]):
 
     def _plan_again(self, node: _Node) -> bool:
         """Compare once more where something before it was applied; return whether there is something to do."""
-        if self._changed_before(node) or isinstance(node.wanted, Unknown):
+        if not self._broken(node) and (self._changed_before(node) or isinstance(node.wanted, Unknown)):
             # What came before has changed the world: look again before acting on it.
             self._observe(node, True)
             self._plan(node)

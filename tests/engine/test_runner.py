@@ -151,6 +151,7 @@ def test_a_failed_step_blocks_what_needs_it_and_no_more(tmp_path: Path) -> None:
         "second": "blocked",
         "other": "changed",
     }
+    assert [name for name, _ in world["observed"]].count("second") == 1, "what is blocked is not looked at again"
 
 
 def test_what_does_not_stick_is_a_failure(tmp_path: Path) -> None:

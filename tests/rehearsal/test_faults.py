@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -14,9 +12,8 @@ from lib.lab import faults as fault
 from lib.lab.faults import KINDS, Faults
 from lib.lab.world import World
 from tests.labs import lab_in
-from tests.product import bare_environment, invoke
 from tests.rehearsal.matrix import MATRIX, PAGE, STEPS, Strike, page, strikes
-from tests.worlds import told
+from tests.stage import BARE, FINISHED, Stage
 
 LASTING = 0
 # What keeps a cold foundation from going on to a step: the state that this step begins with.
@@ -29,49 +26,17 @@ BEFORE = {
 }
 
 
-class Stage:
-    """A checkout whose lab can be put into the state that a step begins with; what it should become is `finished`."""
-
-    def __init__(self, product: Path, folder: Path) -> None:
-        self.checkout = folder / "checkout"
-        shutil.copytree(product, self.checkout)
-        self._environment = bare_environment(folder / "home")
-        self._states = folder / "states"
-        with lab_in(self.checkout):
-            pass
-        self._keep("None")
-        with lab_in(self.checkout):
-            assert self.run().returncode == 0
-        self._keep("finished")
-        self.finished = told(self.checkout)
-
-    def run(self, *words: str) -> CompletedProcess[str]:
-        return invoke(self.checkout, self._environment, "foundation", *words)
-
-    def set(self, step: str) -> None:
-        """Put the lab into the state before a step; the first time it is made, from a bare one."""
-        wanted = BEFORE[step]
-        if not (self._states / str(wanted)).exists() and wanted is not None:
-            self.take("None")
-            with lab_in(self.checkout) as lab:
-                lab.fault(*wanted, LASTING)
-                assert self.run().returncode == 1
-                lab.clear()
-            self._keep(str(wanted))
-        self.take(str(wanted))
-
-    def _keep(self, name: str) -> None:
-        shutil.copytree(self.checkout / ".lab", self._states / name)
-
-    def take(self, name: str) -> None:
-        """Put the lab into a state that was kept."""
-        shutil.rmtree(self.checkout / ".lab")
-        shutil.copytree(self._states / name, self.checkout / ".lab")
-
-
-@pytest.fixture(scope="module")
-def stage(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(product, tmp_path_factory.mktemp("stage"))
+def set_before(stage: Stage, step: str) -> None:
+    """Put the lab into the state before a step; the first time it is made, from a bare one."""
+    name, hindrance = f"before {step}", BEFORE[step]
+    if hindrance is not None and not stage.has(name):
+        stage.take(BARE)
+        with lab_in(stage.checkout) as lab:
+            lab.fault(*hindrance, LASTING)
+            assert stage.run().returncode == 1
+            lab.clear()
+        stage.keep(name)
+    stage.take(BARE if hindrance is None else name)
 
 
 def begins(kind: str, cell: Strike) -> Callable[[int, str, Faults], None]:
@@ -91,7 +56,7 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
     cell = MATRIX[step][kind]
     assert isinstance(cell, Strike)
     monkeypatch.setattr(fault, "SLOW_SECONDS", 0.3)
-    stage.set(step)
+    set_before(stage, step)
     with lab_in(stage.checkout, on_line=begins(kind, cell)) as lab:
         if not cell.after:
             lab.fault(kind, cell.match, cell.times)
@@ -104,7 +69,7 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
             assert after.returncode == 0, after.stdout + after.stderr
         last = stage.run()
         assert "\nfoundation: unchanged" in last.stdout, last.stdout + last.stderr
-    assert told(stage.checkout) == stage.finished
+    assert stage.differences() == []
 
 
 def judge(struck: CompletedProcess[str], step: str, outcome: str) -> None:
@@ -117,7 +82,7 @@ def judge(struck: CompletedProcess[str], step: str, outcome: str) -> None:
 
 
 def test_what_asks_no_guest_and_no_name_is_not_struck(stage: Stage) -> None:
-    stage.take("None")
+    stage.take(BARE)
     with lab_in(stage.checkout) as lab:
         for kind in ("agent-silent", "dns-servfail"):
             lab.fault(kind, "", LASTING)
@@ -143,7 +108,7 @@ def test_what_asks_no_guest_and_no_name_is_not_struck(stage: Stage) -> None:
     ],
 )
 def test_the_lock_survives_faults(stage: Stage, kind: str, match: str, times: int, code: int, says: str) -> None:
-    stage.take("finished")
+    stage.take(FINISHED)
     with lab_in(stage.checkout) as lab:
         lab.fault(kind, match, times)
         struck = stage.run()
@@ -154,18 +119,18 @@ def test_the_lock_survives_faults(stage: Stage, kind: str, match: str, times: in
         assert ("warning" in printed) == says.startswith("warning")
         if says:
             assert stage.run().returncode == 0
-    assert told(stage.checkout) == stage.finished
+    assert stage.differences() == []
 
 
 def test_an_administrator_s_token_that_the_cluster_forgot_is_made_anew(stage: Stage) -> None:
-    stage.take("finished")
+    stage.take(FINISHED)
     world = World(stage.checkout / ".lab" / "world.sqlite")
     (token,) = (key for key in world.keys("token") if key.startswith("root@pam!"))
     world.delete("token", token)
     world.close()
     with lab_in(stage.checkout):
         assert "unchanged" in stage.run().stdout
-    assert told(stage.checkout) == stage.finished
+    assert stage.differences() == []
 
 
 def test_every_kind_has_its_cell_for_every_step() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.kills import Kill, kill_lab, kill_product
 from tests.rehearsal.test_foundation import client, document, journal
+from tests.stage import Stage
 
 
 @pytest.fixture
@@ -36,37 +37,18 @@ def started(checkout: Path, environment: dict[str, str], *words: str) -> subproc
     )
 
 
-def kill_at(process: subprocess.Popen[bytes], path: Path, lines: int) -> None:
-    """Kill the process when the journal has that many lines, or when it has ended by itself."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            break
-        threading.Event().wait(0.001)
-    with_signal = signal.SIGKILL
-    if process.poll() is None:
-        process.send_signal(with_signal)
-    process.wait(30)
+def judge(kill: Kill) -> None:
+    assert kill.struck
+    assert (kill.wrong, kill.orphans) == ([], [])
 
 
-@pytest.mark.parametrize("line", [6, 40, 60, 75, 90, 105])
-def test_killed_anywhere_the_next_run_converges(
-    lab: Path, run: Callable[..., Any], environment: dict[str, str], line: int
-) -> None:
-    kill_at(started(lab, environment, "foundation"), lab / ".lab" / "journal.jsonl", line)
-    finished = run("foundation", "--json")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert document(run("foundation", "--json"))["outcome"] == "unchanged"
-    pve = client(lab)
-    assert [guest["vmid"] for guest in pve("GET", "/cluster/resources?type=vm")] == [9002]
-    assert {token["tokenid"] for token in pve("GET", "/access/users/packer@pve/token")} <= {"build-a", "build-b"}
-    assert [pool["poolid"] for pool in pve("GET", "/pools")] == ["groundwork"]
-    assert len(pve("GET", "/access/users/root@pam/token")) == 1
-    names = [row["volid"] for row in pve("GET", "/nodes/node1/storage/rbd-iso/content")]
-    assert len(names) == 1
-    assert "unfinished" not in names[0]
-    leftovers = list((lab / ".lab").rglob("*.tmp"))
-    assert leftovers == []
+@pytest.mark.parametrize("line", [1, 32, 60, 75, 95, 125])  # every line: nox -s chaos
+def test_killed_anywhere_the_next_run_converges(stage: Stage, line: int) -> None:
+    judge(kill_product(stage, line))
+
+
+def test_the_lab_survives_being_killed(stage: Stage) -> None:
+    judge(kill_lab(stage, 100))
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
@@ -183,14 +165,6 @@ def test_a_file_that_cannot_be_written_fails_its_step_and_is_named(lab: Path, ru
     assert step["error"]["subject"] == str(lab / ".lab" / "packer" / ".env")
     (lab / ".lab" / "packer").unlink()
     assert run("foundation").returncode == 0
-
-
-def test_the_lab_survives_being_killed(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    os.kill(json.loads((lab / ".lab" / "lab.json").read_text())["pid"], signal.SIGKILL)
-    again = run("foundation", "--json")
-    assert again.returncode == 0, again.stderr
-    assert document(again)["outcome"] == "unchanged"
 
 
 def test_everything_renamed_still_works(checkout: Path, run: Callable[..., Any]) -> None:

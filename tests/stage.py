@@ -1,0 +1,73 @@
+"""Own a checkout whose lab can be put into states that were made once, and what a foundation should leave in it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.labs import lab_in
+from tests.product import bare_environment, invoke
+from tests.worlds import told
+
+BARE = "bare"
+FINISHED = "finished"
+
+
+class Stage:
+    """One checkout; its states are copies of `.lab/`, put back by `take` while no lab runs.
+
+    Attributes:
+        finished: what an undisturbed foundation leaves (tests/worlds.py).
+    """
+
+    def __init__(self, product: Path, folder: Path) -> None:
+        self.checkout = folder / "checkout"
+        shutil.copytree(product, self.checkout)
+        self._environment = bare_environment(folder / "home")
+        self._states = folder / "states"
+        with lab_in(self.checkout):
+            pass
+        self.keep(BARE)
+        with lab_in(self.checkout):
+            done = self.run()
+            assert done.returncode == 0, done.stdout + done.stderr
+        self.keep(FINISHED)
+        self.finished = told(self.checkout)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `invoke foundation`."""
+        return invoke(self.checkout, self._environment, "foundation", *words)
+
+    def begin(self) -> subprocess.Popen[str]:
+        """Begin `invoke foundation`; what it prints is on its stdout."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", "foundation"],
+            cwd=self.checkout,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def has(self, name: str) -> bool:
+        """Tell whether a state was kept."""
+        return (self._states / name).exists()
+
+    def keep(self, name: str) -> None:
+        """Keep the state that the lab was stopped in."""
+        shutil.copytree(self.checkout / ".lab", self._states / name)
+
+    def take(self, name: str) -> None:
+        """Put the lab into a state that was kept."""
+        shutil.rmtree(self.checkout / ".lab")
+        shutil.copytree(self._states / name, self.checkout / ".lab")
+
+    def differences(self) -> list[str]:
+        """Return what is there beside an undisturbed run's world (+), and what is missing (-)."""
+        now = told(self.checkout)
+        return [f"+ {line}" for line in sorted(now - self.finished)] + [
+            f"- {line}" for line in sorted(self.finished - now)
+        ]
