@@ -229,6 +229,21 @@ def test_whom_one_may_manage_follows_from_groups(cluster: Cluster) -> None:
     assert {row["userid"] for row in listed["data"]} == {USER, "theirs@pve", "new@pve"}
 
 
+def test_whose_password_one_may_change(cluster: Cluster) -> None:
+    cluster.root("POST", "/access/users", userid="other@pve")
+    cluster.root("POST", "/access/users", userid="host@pam")
+
+    def change(userid: str) -> str:
+        return cluster.send(USER, "PUT", "/access/password", userid=userid, password="long-enough").reason
+
+    assert change(USER) == "OK"
+    # A rule that is one of several has no words of its own; one that is made of several has.
+    assert change("other@pve") == "Permission check failed (/access/realm/pve, Realm.AllocateUser)"
+    cluster.grant("/access", "PVEUserAdmin")
+    assert change("other@pve") == "OK"
+    assert change("host@pam") == "Permission check failed"  # root's affair, whatever the role
+
+
 def test_destroying_a_guest_takes_its_acls_along(cluster: Cluster) -> None:
     cluster.root("POST", "/nodes/node1/qemu", vmid=131)
     cluster.grant("/vms/131", "PVEVMUser")

@@ -226,6 +226,17 @@ def test_an_administrator_of_everything_but_one_path(world: World, path: str) ->
     assert [each.rpartition(" ")[2] for each in problem.problem.split("; ")] == below + of_pool
 
 
+@pytest.mark.parametrize("path", THROUGHOUT)
+def test_what_is_needed_everywhere_must_propagate(world: World, administrator: Session, path: str) -> None:
+    number = list(rights.administrator(CLUSTER)).index(path)
+    entry = {"path": path, "roles": f"Needs{number}", "users": ADMIN}
+    world.ask("PUT", "/access/acl", propagate=0, **entry)
+    problem = lacking(administrator)
+    world.ask("PUT", "/access/acl", propagate=1, **entry)
+    assert problem is not None
+    assert problem.problem.endswith(f" on {path}")
+
+
 def test_a_separated_token_of_an_administrator_has_nothing(world: World) -> None:
     at = world.at(world.token("root@pam", "apart"))
     problem = lacking(at)
