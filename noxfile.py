@@ -16,6 +16,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["test", "lint", "types"]
 
+PERVERSE = ("1", "2", "3")  # seeds
 REQUIREMENTS = Path(__file__).parent / "requirements"
 LOCKED = {
     "run": None,
@@ -79,9 +80,14 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill the product at every line of the lab's journal and the lab at some; `-- --every 5` kills at fewer."""
+    """Kill the product at every line of the lab's journal, the lab at some; rehearse all in perverse labs.
+
+    `-- --every 5` kills at fewer lines.
+    """
     install(session, "test")
     session.run("python", "-m", "tests.chaos", *session.posargs)
+    for seed in PERVERSE:
+        session.run("pytest", "-n", "auto", "--dist", "worksteal", "tests/rehearsal", "--perverse", seed)
 
 
 @nox.session

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.guard.sitecustomize import reached
+from tests.perverse import settled, with_seed
 from tests.product import bare_environment, copy_product, invoke, stop_lab
 from tests.stage import Stage
 
@@ -20,6 +21,18 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
     host = reached(event, args)
     if host:
         pytest.fail(f"a test reached for the real network: {event} {host}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the rehearsals meet a perverse lab."""
+    parser.addoption("--perverse", type=int, metavar="SEED", help="every lab of a rehearsal is perverse by this seed")
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int | None:
+    """Return the seed of `--perverse`, or None."""
+    found: int | None = pytestconfig.getoption("--perverse")
+    return found
 
 
 def pytest_configure() -> None:
@@ -51,9 +64,9 @@ def checkout(product: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def stage(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+def stage(product: Path, tmp_path_factory: pytest.TempPathFactory, seed: int | None) -> Stage:
     """Return a checkout, the same for all tests of this worker, whose lab begins where a test wants it."""
-    return Stage(product, tmp_path_factory.mktemp("stage"))
+    return Stage(product, tmp_path_factory.mktemp("stage"), seed)
 
 
 @pytest.fixture
@@ -63,12 +76,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(checkout: Path, environment: dict[str, str]) -> Run:
+def run(checkout: Path, environment: dict[str, str], seed: int | None) -> Run:
     """Return a function that runs an `invoke` line in the checkout."""
 
     def run_line(
         *words: str, env: dict[str, str] | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        return invoke(checkout, environment | (env or {}), *words, timeout=timeout)
+        line = with_seed(words, seed)
+        return settled(lambda: invoke(checkout, environment | (env or {}), *line, timeout=timeout), seed)
 
     return run_line

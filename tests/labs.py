@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -63,18 +64,22 @@ class Running:
 
 
 @contextlib.contextmanager
-def lab_in(checkout: Path, task_seconds: float = 0.0, on_line: OnLine | None = None) -> Iterator[Running]:
+def lab_in(
+    checkout: Path, task_seconds: float = 0.0, on_line: OnLine | None = None, seed: int | None = None
+) -> Iterator[Running]:
     """Run the checkout's lab while inside; `on_line` is told each line of the journal.
 
     Whoever looks at `.lab/` finds a running lab; it must not be stopped by its process id, which is ours.
     """
     folder = checkout / ".lab"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if seed is not None:  # for who starts it as a process afterwards
+        (folder / "options.json").write_text(json.dumps({"perverse": seed}))
     reader, writer = os.pipe()
     found: list[Running] = []
 
     async def serve() -> None:
-        lab = Lab(checkout, Shape(task_scale=task_seconds), 0.0)
+        lab = Lab(checkout, Shape(task_scale=task_seconds, perverse=seed), 0.0)
         if on_line is not None:
             lab.journal.close()
             lab.journal = _Watched(folder / "journal.jsonl", lab.faults, on_line)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.labs import lab_in
+from tests.labs import OnLine, Running, lab_in
+from tests.perverse import settled
 from tests.product import bare_environment, invoke
 from tests.worlds import told
 
@@ -22,23 +24,35 @@ class Stage:
         finished: what an undisturbed foundation leaves (tests/worlds.py).
     """
 
-    def __init__(self, product: Path, folder: Path) -> None:
+    def __init__(self, product: Path, folder: Path, seed: int | None = None) -> None:
+        """Take the product's files; with a seed every lab is perverse."""
+        self.seed = seed
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
         self._environment = bare_environment(folder / "home")
         self._states = folder / "states"
-        with lab_in(self.checkout):
+        with self.lab():
             pass
         self.keep(BARE)
-        with lab_in(self.checkout):
+        with self.lab():
             done = self.run()
             assert done.returncode == 0, done.stdout + done.stderr
         self.keep(FINISHED)
         self.finished = told(self.checkout)
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def lab(
+        self, task_seconds: float = 0.0, on_line: OnLine | None = None
+    ) -> contextlib.AbstractContextManager[Running]:
+        """Run the lab while inside."""
+        return lab_in(self.checkout, task_seconds, on_line, self.seed)
+
+    def once(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `invoke foundation`."""
         return invoke(self.checkout, self._environment, "foundation", *words)
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run `invoke foundation`, again while a perverse lab lets it fail."""
+        return settled(self.once, self.seed)
 
     def begin(self) -> subprocess.Popen[str]:
         """Begin `invoke foundation`; what it prints is on its stdout."""

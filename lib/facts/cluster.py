@@ -23,9 +23,9 @@ class Guest:
 
 
 def guests(resources: Iterable[Mapping[str, Any]]) -> tuple[Guest, ...]:
-    """Return the guests (VMs and containers), by VMID."""
-    found = [
-        Guest(
+    """Return the guests (VMs and containers), by VMID; one that is listed twice, as while it moves, once."""
+    found = {
+        int(row["vmid"]): Guest(
             vmid=int(row["vmid"]),
             name=str(row.get("name", "")),
             node=str(row["node"]),
@@ -37,8 +37,8 @@ def guests(resources: Iterable[Mapping[str, Any]]) -> tuple[Guest, ...]:
         )
         for row in resources
         if row.get("type") in ("qemu", "lxc")
-    ]
-    return tuple(sorted(found, key=lambda guest: guest.vmid))
+    }
+    return tuple(found[vmid] for vmid in sorted(found))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def storages(resources: Iterable[Mapping[str, Any]], name: str) -> dict[str, Sto
 
 def memory(resources: Iterable[Mapping[str, Any]]) -> int:
     """Return the memory of all nodes together, bytes."""
-    return sum(int(row.get("maxmem") or 0) for row in resources if row.get("type") == "node")
+    by_node = {row.get("node"): int(row.get("maxmem") or 0) for row in resources if row.get("type") == "node"}
+    return sum(by_node.values())
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     def _backups(self, at: Session) -> tuple[str, ...]:
         rows = at.pve.once("/storage") if self._backup else ()
-        return tuple(str(row["storage"]) for row in rows if "backup" in str(row.get("content")).split(","))
+        return tuple(sorted({str(row["storage"]) for row in rows if "backup" in str(row.get("content")).split(",")}))
 
     def _clones(self, at: Session, guest: facts.Guest) -> tuple[str, ...]:
         """Return the volumes of other guests that hang on this template's disks."""

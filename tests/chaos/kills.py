@@ -15,7 +15,6 @@ from pathlib import Path
 
 from lib.lab import start as lab_process
 from lib.lab.faults import Faults
-from tests.labs import lab_in
 from tests.product import stop_lab
 from tests.stage import BARE, Stage
 
@@ -53,7 +52,7 @@ def kill_product(stage: Stage, line: int) -> Kill:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim[0], signal.SIGKILL)
 
-    with lab_in(stage.checkout, TASK_SECONDS, on_line):
+    with stage.lab(TASK_SECONDS, on_line):
         process = stage.begin()
         victim.append(process.pid)
         process.communicate(timeout=120)
@@ -70,7 +69,7 @@ def kill_lab(stage: Stage, line: int) -> Kill:
     stage.take(BARE)
     journal = stage.checkout / ".lab" / "journal.jsonl"
     try:
-        lab = lab_process.start(stage.checkout, task_seconds=TASK_SECONDS)
+        lab = lab_process.start(stage.checkout, task_seconds=TASK_SECONDS, perverse=stage.seed)
         process = stage.begin()
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline and journal.read_bytes().count(b"\n") < line:

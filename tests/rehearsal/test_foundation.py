@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -164,10 +165,9 @@ def test_a_backup_is_made_before_a_template_is_destroyed(lab: Path, run: Callabl
         assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
     assert run(*anew, "local").returncode == 0
     kept = pve("GET", "/nodes/node1/storage/local/content?content=backup")
-    assert [row["vmid"] for row in kept] == [9002]
-    assert [line["path"] for line in writes(journal(lab)) if line["kind"] == "api" and line["method"] == "DELETE"][-2:][
-        0
-    ] == "/nodes/node1/qemu/9002"
+    assert {row["vmid"] for row in kept} == {9002}
+    steps = [line["path"] for line in writes(journal(lab)) if line["kind"] == "api"]
+    assert steps.index("/nodes/node1/vzdump") < steps.index("/nodes/node1/qemu/9002")
 
 
 def test_a_run_goes_on_where_its_reader_has_left(lab: Path, environment: dict[str, str]) -> None:
@@ -216,14 +216,28 @@ def client(checkout: Path, password: str = "") -> Callable[..., Any]:
     session = requests.Session()
     session.trust_env = False
     session.verify = os.fspath(checkout / lab["ca_file"])
+
+    def send(method: str, url: str, data: dict[str, str] | None) -> Any:
+        for _ in range(8):
+            with contextlib.suppress(requests.ConnectionError):
+                return session.request(method, url, data=data)
+            if method != "GET" and not url.endswith("ticket"):
+                return None  # a perverse lab has carried it out, and lost its answer
+        raise AssertionError(f"no answer to {method} {url}")
+
     password = password or (checkout / lab["root_password_file"]).read_text().strip()
-    ticket = session.post(f"{base}/access/ticket", data={"username": "root@pam", "password": password}).json()["data"]
+    ticket = send("POST", f"{base}/access/ticket", {"username": "root@pam", "password": password}).json()["data"]
     session.cookies.set("PVEAuthCookie", ticket["ticket"])
     session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
 
     def call(method: str, path: str, data: dict[str, str] | None = None) -> Any:
-        answer = session.request(method, base + path, data=data)
+        answer = send(method, base + path, data)
+        if answer is None:
+            return None
         assert answer.status_code == 200, (method, path, answer.status_code, answer.reason, answer.text)
-        return answer.json()["data"]
+        data = answer.json()["data"]
+        if isinstance(data, list):  # what a perverse lab lists twice counts once
+            return [row for number, row in enumerate(data) if row not in data[:number]]
+        return data
 
     return call

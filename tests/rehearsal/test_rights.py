@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib.facts.access import THROUGHOUT
+from lib.lab.perverse import NEW_KEY
 from lib.steps import rights
 from tests.lab.simulated import CLUSTER
 from tests.rehearsal.test_foundation import client, journal, outcomes, writes
@@ -21,7 +22,11 @@ def become(checkout: Path, needs: rights.Needs) -> None:
     """Let `.env` name a separated token whose rights, as its user's, are those and no others."""
     pve = client(checkout)
     pve("POST", "/access/users", {"userid": ADMIN})
-    token = pve("POST", f"/access/users/{ADMIN}/token/all")
+    slot = f"/access/users/{ADMIN}/token/all"
+    token = pve("POST", slot)
+    while token is None:  # a perverse lab has lost the one answer that has the secret in it
+        pve("DELETE", slot)
+        token = pve("POST", slot)
     for number, (path, privileges) in enumerate(needs.items()):
         where = rights.lasting(path)
         below = int(where != path or path in THROUGHOUT)
@@ -74,7 +79,7 @@ def test_the_doctor_names_what_a_role_of_ours_lacks(checkout: Path, run: Callabl
     run("lab.start", "--task-seconds", "0")
     assert run("foundation").returncode == 0
     pve = client(checkout)
-    role = set(pve("GET", "/access/roles/GroundworkPacker"))
+    role = set(pve("GET", "/access/roles/GroundworkPacker")) - {NEW_KEY}
     pve("PUT", "/access/roles/GroundworkPacker", {"privs": ",".join(role - {"SDN.Use"})})
     failed = run("doctor")
     assert failed.returncode == 1

@@ -67,9 +67,13 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             params = await _params(request, api, node)
         except Refusal as refusal:
             answer = refusal.answer()
+        except ConnectionResetError:  # whoever asked is gone
+            return _cut(request)
         if answer is None:
             user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
             answer = mischief.twist(path, answer) if mischief is not None else answer
+        if mischief is not None:
+            await asyncio.sleep(mischief.delay())
         journal.write(
             "api",
             node=node,
@@ -81,7 +85,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             task=answer.upid,
             ms=round((time.monotonic() - began) * 1000, 2),
         )
-        if faults.take("reset", f"{subject} (after)"):
+        if faults.take("reset", f"{subject} (after)") or (mischief is not None and mischief.loses(answer)):
             return _cut(request)
         return _response(answer)
 
