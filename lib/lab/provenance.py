@@ -31,6 +31,9 @@ def belief(words: str) -> Provenance:
     return Provenance("belief", words)
 
 
+INDEX = belief("which names an index lists that the schema leaves open")
+
+
 def undeclared(what: str) -> Provenance:
     """Return the provenance of what declares none; the tests know of no such thing."""
     return belief(f"{what} (undeclared)")

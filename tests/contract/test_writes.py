@@ -11,7 +11,7 @@ import pytest
 
 from lib.lab.programs.proxmox import TABLES, request_of
 from tests.contract.official import problems, route
-from tests.contract.test_schemas import schema
+from tests.contract.recordings import schema
 from tests.rehearsal.test_foundation import client, journal
 
 Request = tuple[str, str, dict[str, str]]

@@ -65,7 +65,7 @@ def test_without_an_address_of_its_own_it_has_a_lease(simulated: Simulated, opti
     ("packages", "options", "reason"),
     [
         (("vim",), {}, "QEMU guest agent is not running"),
-        (("qemu-guest-agent",), {"agent": "enabled=0"}, "No QEMU guest agent configured"),
+        (("qemu-guest-agent",), {"agent": "enabled=0"}, "QEMU guest agent is not running"),
         (("qemu-guest-agent",), {"template": 1}, "VM 131 is not running"),
     ],
 )

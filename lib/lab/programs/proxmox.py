@@ -14,7 +14,10 @@ from typing import Any
 
 from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import RECORDED, belief
+from lib.lab.pve import api
 from lib.lab.pve.answers import Answer
+from lib.lab.pve.params import spell
+from lib.lab.pve.rights import major
 
 ROOT = "root@pam"
 SECONDS = {"qm": 0.6, "pveum": 0.38, "pvesm": 0.38, "pvesh": 0.68}
@@ -254,7 +257,9 @@ def request_of(argv: list[str], node: str) -> tuple[str, str, dict[str, str]] | 
 
 def _call(host: Host, method: str, path: str, params: dict[str, str]) -> Answer:
     assert host.api is not None
-    return host.api.call(ROOT, method, path, params, host.node)
+    found = api.find(method, path)
+    spelled = params if found is None else spell(found[0].declaration, params, major(host.world))
+    return host.api.call(ROOT, method, path, spelled, host.node)
 
 
 def _refused(program: str, answer: Answer, usage: str) -> Output:

@@ -129,11 +129,11 @@ def _may_hand_on(call: Call, path: str, role: str) -> None:
 
 def update_acl(call: Call) -> None:
     """PUT /access/acl: grant, or take away with `delete`."""
-    if not any(name in call.params for name in ("users", "groups", "tokens")):
+    if not any(call.get(name) for name in ("users", "groups", "tokens")):
         need = "either 'users', 'groups' or 'tokens' is required."
         raise invalid(users=need, groups=need, tokens=need)
     path = normal(call["path"])
-    if not call.get("delete") and not _ACL_PATH.fullmatch(path):
+    if not call["path"].startswith("/") or not (call.get("delete") or _ACL_PATH.fullmatch(path)):
         raise invalid(path=f"invalid ACL path '{call['path']}'")
     for role in split_list(call["roles"]):
         if role not in call.rights.roles():
@@ -184,7 +184,7 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
 
 def index(call: Call) -> list[dict[str, str]]:
     """GET /access: the names below it."""
-    names = ("users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password", "permissions")
+    names = ("users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
     return [{"subdir": name} for name in names]
 
 
@@ -209,7 +209,7 @@ ROUTES = (
         "/access/acl",
         update_acl,
         ("perm-modify", "{path}"),
-        "path:str roles:roleid-list delete?:bool groups?:groupid-list propagate?:bool tokens?:full-tokenid-list"
+        "path:str roles:roleid-list delete?:bool groups?:groupid-list propagate?:bool tokens?:tokenid-list"
         " users?:userid-list",
         by=RECORDED,
     ),

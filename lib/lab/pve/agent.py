@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.lab.faults import Faults
-from lib.lab.provenance import belief
+from lib.lab.provenance import INDEX, belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.call import Call, Route, Rule, everyone, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import owner, store
@@ -30,32 +30,34 @@ _COUNTERS = [f"{way}-{what}" for way in ("rx", "tx") for what in ("bytes", "drop
 
 
 def index(call: Call) -> list[dict[str, str]]:
-    """GET …/agent: the commands below it."""
-    call.guest()
-    return [{"name": name} for name in ("network-get-interfaces", "ping")]
+    """GET …/agent: the commands below it, whether there is such a guest or not."""
+    return [{"name": name} for name in sorted((*_COMMANDS, *_WITH_PARAMETERS))]
 
 
-def ping(call: Call) -> Any:
-    """POST …/agent/ping."""
-    return _ask(call, lambda guest: {})
+def _command(name: str) -> Callable[[Call], Any]:
+    """Return the handler of one command of the agent."""
+
+    def ask(call: Call) -> Any:
+        return _ask(call, str(call.get("command", "")) if name == "" else name)
+
+    return ask
 
 
-def network_interfaces(call: Call) -> Any:
-    """GET …/agent/network-get-interfaces."""
-    return _ask(call, lambda guest: _interfaces(call.world, guest["config"]))
-
-
-def _ask(call: Call, command: Callable[[Document], Any]) -> Any:
+def _ask(call: Call, command: str) -> Any:
+    """Refuse in the order and the words of PVE::QemuServer::Agent, or answer."""
     guest = call.guest()
-    if not guest_state.agent_enabled(guest["config"]):
+    if "agent" not in guest["config"]:
         raise failure("No QEMU guest agent configured")
     if guest["status"] != "running":
         raise failure(f"VM {guest['vmid']} is not running")
-    if not _is_up(call, guest):
+    if not guest_state.agent_enabled(guest["config"]) or not _is_up(call, guest):
         raise failure(SILENT)
     if Faults(call.world).take("agent-silent", f"{call.node} {guest['vmid']} {guest['config'].get('name', '')}"):
         raise failure(SILENT)
-    return {"result": command(guest)}
+    answer = _ANSWERS.get(command)
+    if answer is None:
+        raise failure(f"the lab's guests have no agent command '{command}'")
+    return {"result": answer(call.world, guest["config"])}
 
 
 def _is_up(call: Call, guest: Document) -> bool:
@@ -116,20 +118,74 @@ def _lease(world: World, mac: str) -> str:
     return f"{leases[mac]}/{ipaddress.ip_network(meta['cidr']).prefixlen}" if leases[mac] else ""
 
 
+_ANSWERS: dict[str, Callable[[World, Document], Any]] = {
+    "ping": lambda world, config: {},
+    "network-get-interfaces": _interfaces,
+    "get-host-name": lambda world, config: {"host-name": str(config.get("name", ""))},
+}
+
+
+def _of(*privileges: str) -> Rule:
+    return perm("/vms/{vmid}", *privileges, any_of=len(privileges) > 1)
+
+
+_ANY = "VM.GuestAgent.Unrestricted"
+_MONITOR = perm("/vms/{vmid}", "VM.Monitor")  # before 9 the one privilege for all of it
+_AUDIT, _POWER = _of("VM.GuestAgent.Audit", _ANY), _of("VM.PowerMgmt", _ANY)
+_FILES, _ALL = _of("VM.GuestAgent.FileSystemMgmt", _ANY), _of(_ANY)
+_COMMANDS: dict[str, tuple[str, Rule]] = {
+    "fsfreeze-freeze": ("POST", _FILES),
+    "fsfreeze-status": ("POST", _of("VM.GuestAgent.Audit", "VM.GuestAgent.FileSystemMgmt", _ANY)),
+    "fsfreeze-thaw": ("POST", _FILES),
+    "fstrim": ("POST", _FILES),
+    "ping": ("POST", _AUDIT),
+    **dict.fromkeys(("shutdown", "suspend-disk", "suspend-hybrid", "suspend-ram"), ("POST", _POWER)),
+    **dict.fromkeys(
+        (
+            *("get-fsinfo", "get-host-name", "get-memory-block-info", "get-memory-blocks", "get-osinfo", "get-time"),
+            *("get-timezone", "get-users", "get-vcpus", "info", "network-get-interfaces"),
+        ),
+        ("GET", _AUDIT),
+    ),
+}
+_WITH_PARAMETERS: dict[str, tuple[str, Rule, str]] = {
+    "exec": ("POST", _ALL, "command:list input-data?:str<..65536>"),
+    "exec-status": ("GET", _ALL, "pid:int"),
+    "file-read": (
+        "GET",
+        _of("VM.GuestAgent.FileRead", _ANY),
+        "file:str count?:int[1..16777216]@9 decode?:bool@9 offset?:int[0..]@9",
+    ),
+    "file-write": ("POST", _of("VM.GuestAgent.FileWrite", _ANY), "content:str<..61440> file:str encode?:bool"),
+    "set-user-password": ("POST", _ALL, "password:str<5..1024> username:str crypted?:bool"),
+}
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/agent"
-_ASK = perm("/vms/{vmid}", "VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", any_of=True)
-_MONITOR = perm("/vms/{vmid}", "VM.Monitor")
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST, by=_BELIEF),
-    Route("POST", _PATH + "/ping", ping, _ASK, _GUEST, by=_BELIEF, check_before_9=_MONITOR),
+    Route("GET", _PATH, index, everyone, _GUEST, by=INDEX),
     Route(
-        "GET",
-        _PATH + "/network-get-interfaces",
-        network_interfaces,
-        _ASK,
-        _GUEST,
+        "POST",
+        _PATH,
+        _command(""),
+        _of(_ANY, _ANY),
+        f"{_GUEST} command:({'|'.join(sorted(_COMMANDS))})",
         by=_BELIEF,
         check_before_9=_MONITOR,
+    ),
+    *(
+        Route(method, f"{_PATH}/{name}", _command(name), check, _GUEST, by=_BELIEF, check_before_9=_MONITOR)
+        for name, (method, check) in _COMMANDS.items()
+    ),
+    *(
+        Route(
+            method,
+            f"{_PATH}/{name}",
+            _command(name),
+            check,
+            f"{_GUEST} {declaration}",
+            by=_BELIEF,
+            check_before_9=_MONITOR,
+        )
+        for name, (method, check, declaration) in _WITH_PARAMETERS.items()
     ),
 )

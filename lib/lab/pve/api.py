@@ -17,13 +17,19 @@ from lib.lab.pve import (
     access,
     agent,
     backup,
+    backup_jobs,
     cluster,
+    cluster_readings,
+    disk_moves,
+    factors,
     guests,
     migration,
+    node_readings,
     nodes,
     params,
     pools,
     power,
+    realms,
     snapshots,
     storages,
     tasks,
@@ -35,12 +41,15 @@ from lib.lab.pve.answers import Answer, Refusal, failure, not_implemented, succe
 from lib.lab.pve.call import Call, Route, Rule, anybody
 from lib.lab.pve.checks import enforce
 from lib.lab.pve.formats import PATTERNS
+from lib.lab.pve.params import NEWEST, declared
 from lib.lab.pve.rights import ROOT, Rights, major
 from lib.lab.world import World
 
 AREAS = (
     access,
     users,
+    realms,
+    factors,
     tokens,
     pools,
     nodes,
@@ -48,39 +57,46 @@ AREAS = (
     storages,
     volumes,
     guests,
+    disk_moves,
     power,
     agent,
     migration,
     snapshots,
     backup,
+    backup_jobs,
+    cluster_readings,
+    node_readings,
 )
 ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUTES)
 WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _pattern(route: Route) -> re.Pattern[str]:
+    known = declared(route.declaration, NEWEST)
     parts = []
-    for part in path.split("/"):
+    for part in route.path.split("/"):
+        name = part[1:-1]
         if not part.startswith("{"):
             parts.append(re.escape(part))
-        elif part == "{volume}":  # a volume id has slashes of its own
+        elif name == "volume":  # a volume id has slashes of its own
             parts.append("(?P<volume>.+)")
         else:
-            name = part[1:-1]
-            inner = PATTERNS[name].pattern if name in PATTERNS else "[^/]+"
-            parts.append(f"(?P<{name}>{inner})")
+            kind = known[name].type if name in known else ""
+            inner = PATTERNS[kind].pattern if kind in PATTERNS else "[^/]+"
+            parts.append(f"(?P<{name.replace('-', '_')}>{inner})")
     return re.compile("/".join(parts))
 
 
 # Literal parts win over placeholders, whatever the order of declaration.
-_TABLE = sorted(((_pattern(route.path), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
+_TABLE = sorted(((_pattern(route), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
 
 
-def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+def find(method: str, path: str, version: int = NEWEST) -> tuple[Route, dict[str, str]] | None:
     """Return the route of a request and the parameters that are in its path."""
+    wanted = "/" + "/".join(part for part in path.split("/") if part)
     for pattern, route in _TABLE:
-        if route.method == method and (match := pattern.fullmatch(path)):
-            return route, match.groupdict()
+        if route.method == method and route.is_in(version) and (match := pattern.fullmatch(wanted)):
+            return route, {name.replace("_", "-"): value for name, value in match.groupdict().items()}
     return None
 
 
@@ -118,7 +134,8 @@ class Api:
         return tasks.settle(self.world, self.clock(), WORKS, self.faults)
 
     def _carry_out(self, identity: str, method: str, path: str, given: Mapping[str, Any], node: str) -> Answer:
-        found = find(method, path)
+        version = major(self.world)
+        found = find(method, path, version)
         if found is None:
             raise not_implemented(method, path)
         route, in_path = found
@@ -132,7 +149,7 @@ class Api:
             enforce(rule_of(route, major(self.world)), call)
         if "node" in in_path:
             call.node = self._reachable(in_path["node"], node)
-        call.params = params.check(route.declaration, merged, major(self.world))
+        call.params = params.check(route.declaration, merged, version)
         data = route.handler(call)
         return data if isinstance(data, Answer) else success(data, call.started, call.extra)
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from lib.lab.pve.answers import unauthorized
 from lib.lab.pve.api import Api, anonymous_allowed
+from lib.lab.pve.rights import major
 from lib.lab.pve.tokens import csrf_is_valid, ticket_user
 from lib.lab.pve.users import digest
 
@@ -22,12 +23,12 @@ def identify(api: Api, method: str, path: str, headers: Mapping[str, str], cooki
     Raises:
         Refusal: a 401, with the real reason phrase and no body.
     """
+    if anonymous_allowed(method, path):
+        return NOBODY
     authorization = headers.get("Authorization", "")
     if authorization.startswith("PVEAPIToken"):
         return _of_token(api, authorization)
     ticket = unquote(cookies.get("PVEAuthCookie", "")) or authorization.removeprefix("PVEAuthCookie=")
-    if anonymous_allowed(method, path):
-        return NOBODY
     if not ticket:
         raise unauthorized("No ticket")
     user = ticket_user(api.ticket_key, ticket, api.clock())
@@ -40,15 +41,27 @@ def identify(api: Api, method: str, path: str, headers: Mapping[str, str], cooki
 
 def _of_token(api: Api, authorization: str) -> str:
     match = _TOKEN.fullmatch(authorization)
-    if match is None:
-        raise unauthorized("Authentication failed!")
-    identity, value = match.groups()
-    token = api.world.get("token", identity)
-    if token is None or not _is_active(api, identity.partition("!")[0]) or _expired(api, token.get("expire", 0)):
-        raise unauthorized("Authentication failed!")
-    if not hmac.compare_digest(token["secret_sha256"], digest(value)):
-        raise unauthorized("Authentication failed!")
-    return identity
+    why = "no tokenid specified" if match is None else _refused(api, *match.groups())
+    if why:  # before 9 the reason was told
+        raise unauthorized("Authentication failed!" if major(api.world) >= 9 else why)
+    return match[1] if match else ""
+
+
+def _refused(api: Api, identity: str, value: str) -> str:
+    """Return why a token is refused, in the words of PVE::AccessControl's verify_token; empty if it is not."""
+    userid, _, name = identity.partition("!")
+    user, token = api.world.get("user", userid), api.world.get("token", identity)
+    if user is None:
+        return f"no such user ('{userid}')"
+    if not user.get("enable", 1):
+        return f"user '{userid}' is disabled"
+    if _expired(api, user.get("expire", 0)):
+        return f"user '{userid}' access expired"
+    if token is None:
+        return f"no such token '{name}' for user '{userid}'"
+    if _expired(api, token.get("expire", 0)):
+        return f"token '{name}' access expired"
+    return "" if hmac.compare_digest(token["secret_sha256"], digest(value)) else "invalid token value!"
 
 
 def _is_active(api: Api, userid: str) -> bool:

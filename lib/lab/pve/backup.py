@@ -78,20 +78,22 @@ def _end_vzdump(world: World, task: Document) -> None:
     task["log"].append("INFO: Backup job finished successfully")
 
 
+OPTIONS = """all?:bool bwlimit?:int[0..] compress?:(0|1|gzip|lzo|zstd) dumpdir?:str exclude?:vmid-list
+exclude-path?:list fleecing?:{backup-fleecing} ionice?:int[0..8] lockwait?:int[0..]
+mailnotification?:(always|failure) mailto?:email-or-username-list maxfiles?:int[1..]@8
+notification-policy?:(always|failure|never)@8 notification-target?:configid@8 mode?:(snapshot|suspend|stop)
+notes-template?:str<..1024>!storage notification-mode?:(auto|legacy-sendmail|notification-system)
+pbs-change-detection-mode?:(legacy|data|metadata) performance?:{backup-performance} pigz?:int pool?:str
+protected?:bool!storage prune-backups?:{prune-backups} quiet?:bool remove?:bool script?:str stdexcludes?:bool
+stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str vmid?:vmid-list zstd?:int"""
+_VZDUMP = f"{OPTIONS} node?:node job-id?:job-id<..50> stdout?:bool"
 ROUTES = (
     Route(
         "POST",
         "/nodes/{node}/vzdump",
         vzdump,
         everyone,
-        "node?:node all?:bool bwlimit?:int[0..] compress?:(0|1|gzip|lzo|zstd) dumpdir?:str exclude?:vmid-list"
-        " exclude-path?:str fleecing?:str ionice?:int[0..8] job-id?:job-id<..50> lockwait?:int[0..]"
-        " mailnotification?:(always|failure) mailto?:str mode?:(snapshot|suspend|stop)"
-        " notes-template?:str<..1024>!storage notification-mode?:(auto|legacy-sendmail|notification-system)"
-        " pbs-change-detection-mode?:(legacy|data|metadata)"
-        " performance?:str pigz?:int pool?:str protected?:bool!storage prune-backups?:str quiet?:bool remove?:bool"
-        " script?:str stdexcludes?:bool stdout?:bool stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str"
-        " vmid?:vmid-list zstd?:int",
+        _VZDUMP,
         by=SCHEMA,
     ),
 )

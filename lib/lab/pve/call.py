@@ -9,7 +9,7 @@ from typing import Any
 from lib.lab.files import Files
 from lib.lab.provenance import Provenance
 from lib.lab.pve import tasks
-from lib.lab.pve.answers import failure
+from lib.lab.pve.answers import UNVERIFIED, Refusal, failure
 from lib.lab.pve.rights import Caller
 from lib.lab.world import World
 
@@ -37,6 +37,12 @@ class Call(Caller):
     def files(self) -> Files:
         """The files of the node where the request is carried out."""
         return Files(self.world, self.node)
+
+    def root_only(self, *names: str) -> None:
+        """Refuse parameters that root@pam alone may use."""
+        for name in names:
+            if self.params.get(name) and not self.is_root:
+                raise Refusal(400, UNVERIFIED, {name: "Only root may use this option."})
 
     def guest(self, vmid: int | None = None) -> dict[str, Any]:
         """Return the guest of the path, which must be on this node."""
@@ -72,10 +78,16 @@ class Route:
     tokens_allowed: bool = True
     by: Provenance | None = None  # a test asks for it
     check_before_9: Rule | None = None
+    only: int = 0  # the one major version that has it
+
+    def is_in(self, version: int) -> bool:
+        """Tell whether a major version has this."""
+        return self.only in (0, version)
 
 
 everyone: Rule = ("user", "all")  # every authenticated identity; the handler looks closer
 anybody: Rule = ("user", "world")
+root_alone: Rule = ("user", "root@pam")  # what the schema gives no permissions for
 
 
 def perm(path: str, *privileges: str, any_of: bool = False, only_with: str = "") -> Rule:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.pve.answers import Refusal, denied, failure
-from lib.lab.pve.call import Call, Rule
+from lib.lab.pve.call import Call, Rule, root_alone
 from lib.lab.pve.formats import split_list
 from lib.lab.world import Document
 
@@ -35,6 +35,8 @@ def enforce(rule: Rule, call: Call) -> None:
         call.need(path, *modifiers(path), any_of=True)
     elif kind == "userid-param":
         _user(rest[0], call)
+    elif rule == root_alone:
+        raise Refusal(403, "Permission check failed (user != root@pam)")
     elif kind == "userid-group":
         _group(rest[0], dict(zip(rest[1::2], rest[2::2], strict=True)), call)
 
@@ -94,12 +96,12 @@ def _group(privileges: list[str], options: Mapping[str, str], call: Call) -> Non
             raise denied()
 
 
-def found_user(call: Call) -> Document:
+def found_user(call: Call, prefix: str = "") -> Document:
     """Return the user of the path."""
     userid = call.get("userid", "")
     user = call.world.get("user", userid)
     if user is None:
-        raise failure(f"no such user ('{userid}')")
+        raise failure(f"{prefix}no such user ('{userid}')")
     return user
 
 

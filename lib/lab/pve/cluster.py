@@ -100,7 +100,18 @@ def resources(call: Call) -> list[dict[str, Any]]:
         found += online
     if wanted in (None, "storage"):
         found += storage_entries(call)
+    if wanted in (None, "sdn"):
+        found += _networks(call)
+    if wanted is None:
+        pools = (name for name in call.world.keys("pool") if call.may(f"/pool/{name}", "Pool.Audit"))
+        found += [{"id": f"/pool/{name}", "pool": name, "type": "pool"} for name in pools]
     return found
+
+
+def _networks(call: Call) -> list[dict[str, Any]]:
+    """Return what the nodes report of their SDN; here they report nothing that nobody put there."""
+    reported = (call.world.get("meta", "sdn") or {}).get("reported", [])
+    return [entry for entry in reported if call.may(f"/sdn/zones/{entry.get('sdn', '')}", "SDN.Audit")]
 
 
 # ------------------------------------------------------------------- status

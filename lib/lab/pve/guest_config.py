@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
-from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state
+from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, params
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.formats import split_list
@@ -28,13 +28,16 @@ def need_unlocked(guest: Document) -> None:
 
 def get_config(call: Call) -> dict[str, Any]:
     """GET …/config: with pending changes, unless `current`."""
-    guest = call.guest()
     name = call.get("snapshot")
+    if name and call.get("current"):
+        both = "cannot use 'snapshot' parameter with 'current'"
+        raise invalid(snapshot=both, current=both)
+    guest = call.guest()
     if name is not None:
         snapshot = guest.get("snapshots", {}).get(name)
         if snapshot is None:
             raise failure(f"snapshot '{name}' does not exist")
-        return guest_state.shown_config({"config": snapshot["config"]}, True)
+        return guest_state.shown_config(snapshot, True)
     return guest_state.shown_config(guest, bool(call.get("current")))
 
 
@@ -57,43 +60,95 @@ def dump_cloudinit(call: Call) -> str:
     return guest_state.cloudinit(call.guest()["config"], call["type"])
 
 
+def get_cloudinit(call: Call) -> list[dict[str, Any]]:
+    """GET …/cloudinit: the options that cloud-init is made from. Here the drive is never behind them."""
+    config = guest_state.shown_config(call.guest(), True)
+    names = [name for name in config if name in guest_options.CLOUDINIT or name.startswith("ipconfig")]
+    return [{"key": name, "value": config[name]} for name in names]
+
+
 def rebuild_cloudinit(call: Call) -> None:
     """PUT …/cloudinit: write the drive anew. Here it is made from the configuration whenever it is read."""
-    call.guest()
+    need_unlocked(call.guest())
 
 
 # ------------------------------------------------------------------- change
 
 
 def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
-    """Check an update and return what is to be set and what to be removed."""
+    """Check an update, in the order of the real one; return what is to be set and what to be removed."""
+    call.root_only("skiplock")
     vmid = call["vmid"]
-    if call.get("skiplock") and not call.is_root:
-        raise invalid(skiplock="Only root may use this option.")
     given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
-    if "cdrom" in given:
-        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
-    removed = split_list(call.get("delete", ""))
-    reverted = split_list(call.get("revert", ""))
+    removed, reverted = split_list(call.get("delete", "")), split_list(call.get("revert", ""))
     if not given and not removed and not reverted:
         raise failure("no options specified")
-    for name in removed:
-        if name in given:
-            raise invalid(delete=f"Cannot use '-{name}' and '-delete {name}' at the same time.")
-    guest_rights.need_options(call, vmid, None, [*removed, *given])
-    guest = call.guest()
+    if "cdrom" in given:
+        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
+    removed = ["ide2" if name == "cdrom" else name for name in removed]
+    _need_sense(given, removed, reverted)
     drives = {name: value for name, value in given.items() if is_drive(name)}
-    kept = {name: value for name, value in drives.items() if not _same_volume(guest["config"], name, value)}
+    guest_rights.need_options(call, vmid, None, [*removed, *given])
+    config = (call.world.get("guest", str(vmid)) or {}).get("config", {})
+    kept = {name: value for name, value in drives.items() if not _same_volume(config, name, value)}
     guest_disks.need_rights(call, vmid, kept)
     guest_rights.need_bridges(call, given)
+    guest = call.guest()
     if call.get("digest") not in (None, guest_state.digest(guest["config"])):
-        raise failure("detected modified configuration - file changed by other user? Try again.")
+        raise failure("checksum mismatch (file change by other user?)")
     if not call.get("skiplock") and "lock" not in removed:
         need_unlocked(guest)
+    _need_memory(given, guest)
+    _need_drives(call, guest, removed)
+    _revert(call, guest, reverted)
+    return given, removed
+
+
+def _need_sense(given: dict[str, Any], removed: list[str], reverted: list[str]) -> None:
+    """Refuse options that there are not, and such as are to be set and taken away at once."""
+    known = params.declared(guest_options.OPTIONS, params.NEWEST)
+    for name in reverted:
+        if name not in known:
+            raise invalid(revert=f"unknown option '{name}'")
+        if name in given:
+            raise invalid(delete=f"you can't use '-{name}' and -revert {name}' at the same time")
+    for name in removed:
+        if name in given:
+            raise invalid(delete=f"you can't use '-{name}' and -delete {name}' at the same time")
+        if name in reverted:
+            raise invalid(revert=f"you can't use '-delete {name}' and -revert {name}' at the same time")
+        if name not in known:
+            raise invalid(delete=f"unknown option '{name}'")
+
+
+def _need_memory(given: dict[str, Any], guest: Document) -> None:
+    if "memory" not in given and "balloon" not in given:
+        return
+    wanted = guest["config"] | guest.get("pending", {}) | given
+    if int(wanted.get("balloon") or 0) > guest_state.memory_bytes(wanted) >> 20:
+        raise failure("balloon value too large (must be smaller than assigned memory)")
+
+
+def _need_drives(call: Call, guest: Document, removed: list[str]) -> None:
+    """Refuse to remove drives of a protected guest, and to boot from what is not there."""
+    config = guest["config"]
+    for name in removed:
+        value = config.get(name)
+        if value is None or not (is_drive(name) or name.startswith("unused")):
+            continue
+        if config.get("protection"):
+            what = f"drive '{name}'" if is_drive(name) else f"unused disk '{value}'"
+            raise failure(f"can't remove {what} - protection mode enabled")
+    if "order=" in str(call.get("boot", "")):
+        for name in str(call["boot"]).partition("order=")[2].split(",")[0].split(";"):
+            if name and (name in removed or name not in config | guest.get("pending", {}) | call.params):
+                raise failure(f"invalid bootorder: device '{name}' does not exist'")
+
+
+def _revert(call: Call, guest: Document, reverted: list[str]) -> None:
     if reverted:
         guest["pending"] = {name: value for name, value in guest["pending"].items() if name not in reverted}
-        call.world.put("guest", str(vmid), guest)
-    return given, removed
+        call.world.put("guest", str(call["vmid"]), guest)
 
 
 def _same_volume(config: Document, option: str, value: Any) -> bool:
@@ -118,6 +173,12 @@ def update_later(call: Call) -> str:
     return call.start("qmconfig", call["vmid"], seconds, given=given, removed=removed, force=call.get("force", 0))
 
 
+def unlink(call: Call) -> None:
+    """PUT …/unlink: take disks out of the configuration, or with `force` away."""
+    call.params["delete"] = call.params.pop("idlist")
+    update_now(call)
+
+
 def _end_update(world: World, task: Document) -> None:
     args = task["args"]
     guest = world.get("guest", task["id"])
@@ -133,6 +194,7 @@ def _apply(
     guest = world.get("guest", str(vmid)) or {}
     config = guest["config"]
     for option in removed:
+        _out_of_boot_order(config, option)
         if option == "lock":
             guest["lock"] = ""
         elif option in config and (is_drive(option) or option.startswith("unused")):
@@ -142,11 +204,27 @@ def _apply(
     for option, value in given.items():
         if is_drive(option):
             _set_drive(world, node, vmid, config, option, value, log)
+            _into_boot_order(config, option)
         elif option == "lock":
             guest["lock"] = value
         else:
             _set(guest, option, guest_options.stored(option, _with_address(config, option, value)))
     world.put("guest", str(vmid), guest)
+
+
+def _out_of_boot_order(config: Document, option: str) -> None:
+    key, _, devices = str(config.get("boot", "")).partition("=")
+    if key == "order" and option in devices.split(";"):
+        config["boot"] = f"order={';'.join(name for name in devices.split(';') if name != option)}"
+
+
+def _into_boot_order(config: Document, option: str) -> None:
+    """Make a new CD drive bootable, as the last one."""
+    key, _, devices = str(config.get("boot", "")).partition("=")
+    names = devices.split(";")
+    disc = guest_disks.is_cdrom(guest_disks.parse(option, config[option])) and "cloudinit" not in str(config[option])
+    if key == "order" and disc and option not in names:
+        config["boot"] = f"order={';'.join([*names, option])}"
 
 
 def _with_address(config: Document, option: str, value: Any) -> Any:
@@ -182,8 +260,14 @@ def _let_go(world: World, node: str, vmid: int, config: Document, option: str, f
     if force or option.startswith("unused") or "cloudinit" in volid:
         store(world, volid.partition(":")[0], node).free(volid)
         return
-    number = next(n for n in range(256) if f"unused{n}" not in config)
-    config[f"unused{number}"] = volid
+    add_unused(config, volid)
+
+
+def add_unused(config: Document, volid: str) -> str:
+    """Keep a volume in the configuration as an unused one; return under which option."""
+    option = next(f"unused{number}" for number in range(256) if f"unused{number}" not in config)
+    config[option] = volid
+    return option
 
 
 def _set_drive(world: World, node: str, vmid: int, config: Document, option: str, value: Any, log: list[str]) -> None:
@@ -225,7 +309,16 @@ ROUTES = (
         _UPDATE + " background_delay?:int[1..30] import-working-storage?:storage-id",
         by=SCHEMA,
     ),
+    Route(
+        "PUT",
+        _PATH + "/unlink",
+        unlink,
+        perm("/vms/{vmid}", "VM.Config.Disk"),
+        f"{_GUEST} idlist:configid-list force?:bool",
+        by=SCHEMA,
+    ),
     Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST, by=RECORDED),
+    Route("GET", _PATH + "/cloudinit", get_cloudinit, _AUDIT, _GUEST, by=SCHEMA),
     Route(
         "PUT",
         _PATH + "/cloudinit",

@@ -11,23 +11,25 @@ from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import print_properties, property_string
 
 _BUSES = "ide[4]?:{ide} sata[6]?:{sata} scsi[31]?:{scsi} virtio[16]?:{virtio} efidisk0?:{efidisk} tpmstate0?:{tpmstate}"
-_KEYBOARDS = "de|de-ch|da|en-gb|en-us|es|fi|fr|fr-be|fr-ca|fr-ch|hu|is|it|ja|lt|mk|nl|no|pl|pt|pt-br|sv|sl|tr"
+KEYBOARDS = "de|de-ch|da|en-gb|en-us|es|fi|fr|fr-be|fr-ca|fr-ch|hu|is|it|ja|lt|mk|nl|no|pl|pt|pt-br|sv|sl|tr"
 _LOCKS = "backup|clone|create|migrate|rollback|snapshot|snapshot-delete|suspending|suspended"
 
-OPTIONS = f"""acpi?:bool affinity?:str agent?:{{agent}} allow-ksm?:bool@9 amd-sev?:str arch?:(x86_64|aarch64) args?:str
-audio0?:{{audio}} autostart?:bool balloon?:int[0..] bios?:(seabios|ovmf) boot?:boot bootdisk?:bus-drive cdrom?:str
-cicustom?:str cipassword?:str citype?:(configdrive2|nocloud|opennebula) ciupgrade?:bool ciuser?:str cores?:int[1..]
-cpu?:cpu-conf cpulimit?:num[0..128] cpuunits?:int[1..262144] description?:str<..8192> freeze?:bool hookscript?:volume-id
-hostpci[16]?:str hotplug?:str hugepages?:(any|2|1024) intel-tdx?:str@9 ipconfig[32]?:ipconfig ivshmem?:{{ivshmem}}
-keephugepages?:bool keyboard?:({_KEYBOARDS}) kvm?:bool localtime?:bool lock?:({_LOCKS}) machine?:{{machine}}
-memory?:{{memory}} migrate_downtime?:num[0..] migrate_speed?:int[0..] name?:dns-name nameserver?:address-list
-net[32]?:{{net}} numa?:bool numa[8]?:{{numa}} onboot?:bool
-ostype?:(other|wxp|w2k|w2k3|w2k8|wvista|win7|win8|win10|win11|l24|l26|solaris) parallel[3]?:str protection?:bool
-reboot?:bool rng0?:{{rng}} scsihw?:(lsi|lsi53c810|virtio-scsi-pci|virtio-scsi-single|megasas|pvscsi) searchdomain?:str
-serial[4]?:serial shares?:int[0..50000] smbios1?:{{smbios}}<..512> smp?:int[1..] sockets?:int[1..]
-spice_enhancements?:{{spice}} sshkeys?:urlencoded startdate?:str startup?:startup-order tablet?:bool tags?:tag-list
-tdf?:bool template?:bool unused[256]?:{{unused}} usb[14]?:str vcpus?:int[1..] vga?:{{vga}} virtiofs[10]?:{{virtiofs}}
-vmgenid?:uuid vmstatestorage?:storage-id watchdog?:str {_BUSES}"""
+OPTIONS = f"""acpi?:bool affinity?:cpuset agent?:{{agent}} allow-ksm?:bool@9 amd-sev?:{{sev}} arch?:(x86_64|aarch64)
+args?:str audio0?:{{audio}} autostart?:bool balloon?:int[0..] bios?:(seabios|ovmf) boot?:{{boot}}
+bootdisk?:qm-bootdisk cdrom?:{{ide}} cicustom?:{{cicustom}} cipassword?:str
+citype?:(configdrive2|nocloud|opennebula) ciupgrade?:bool ciuser?:str cores?:int[1..] cpu?:{{cpu}}
+cpulimit?:num[0..128] cpuunits?:int[1..262144] description?:str<..8192> freeze?:bool hookscript?:volume-id
+hostpci[16]?:{{hostpci}} hotplug?:hotplug-features hugepages?:(any|2|1024) intel-tdx?:{{tdx}}@9
+ipconfig[32]?:{{ipconfig}} ivshmem?:{{ivshmem}} keephugepages?:bool keyboard?:({KEYBOARDS}) kvm?:bool
+localtime?:bool lock?:({_LOCKS}) machine?:{{machine}} memory?:{{memory}} migrate_downtime?:num[0..]
+migrate_speed?:int[0..] name?:dns-name nameserver?:address-list net[32]?:{{net}} numa?:bool numa[8]?:{{numa}}
+onboot?:bool ostype?:(other|wxp|w2k|w2k3|w2k8|wvista|win7|win8|win10|win11|l24|l26|solaris) parallel[3]?:parallel
+protection?:bool reboot?:bool rng0?:{{rng}}
+scsihw?:(lsi|lsi53c810|virtio-scsi-pci|virtio-scsi-single|megasas|pvscsi) searchdomain?:str serial[4]?:serial-of-8@8
+serial[4]?:serial@9 shares?:int[0..50000] smbios1?:{{smbios}}<..512> smp?:int[1..] sockets?:int[1..]
+spice_enhancements?:{{spice}} sshkeys?:urlencoded startdate?:startdate startup?:startup-order tablet?:bool
+tags?:tag-list tdf?:bool template?:bool unused[256]?:{{unused}} usb[14]?:{{usb}} vcpus?:int[1..] vga?:{{vga}}
+virtiofs[10]?:{{virtiofs}} vmgenid?:uuid vmstatestorage?:storage-id watchdog?:{{watchdog}} {_BUSES}"""
 
 # The order in which Proxmox itself walks over the drives of a guest.
 DRIVES = (
@@ -42,6 +44,8 @@ NOT_CONFIG = (
     *("node", "vmid", "pool", "start", "unique", "force", "archive", "storage", "bwlimit", "live-restore"),
     *("ha-managed", "import-working-storage", "delete", "digest", "revert", "skiplock", "background_delay"),
 )
+
+CLOUDINIT = ("cicustom", "cipassword", "citype", "ciupgrade", "ciuser", "nameserver", "searchdomain", "sshkeys")
 
 
 def is_drive(option: str) -> bool:

@@ -13,6 +13,7 @@ from lib.lab.pve.params import property_string
 from lib.lab.pve.rights import major
 from lib.lab.world import Document, World
 
+_PRESSURES = [f"pressure{what}{how}" for what in ("cpu", "io", "memory") for how in ("some", "full")]
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -21,9 +22,11 @@ def memory_bytes(config: Document) -> int:
     return int(property_string("memory", str(config.get("memory", 512)))["current"]) << 20
 
 
-def cpus(config: Document) -> int:
-    """Return a guest's virtual CPUs."""
-    return int(config.get("cores", 1)) * int(config.get("sockets", 1))
+def cpus(world: World, guest: Document) -> int:
+    """Return a guest's virtual CPUs; no more are shown than the node has."""
+    config = guest["config"]
+    most = int((world.peek("node", guest["node"]) or {}).get("cpus", 1))
+    return int(config.get("vcpus") or min(int(config.get("cores", 1)) * int(config.get("sockets", 1)), most))
 
 
 def parse_size(text: str) -> int:
@@ -57,8 +60,7 @@ def shown_config(guest: Document, current: bool) -> dict[str, Any]:
                 config[option] = value
     if "cipassword" in config:
         config["cipassword"] = "**********"
-    if guest.get("lock"):
-        config["lock"] = guest["lock"]
+    config |= {key: guest[key] for key in ("lock", "parent") if guest.get(key)}
     return config | {"digest": digest(guest["config"])}
 
 
@@ -80,6 +82,8 @@ def figures(world: World, guest: Document, now: float) -> dict[str, Any]:
     }
     if major(world) >= 9:
         found["memhost"] = found["mem"]
+    if major(world) < 9 or runs:
+        found |= {"diskread": 0, "diskwrite": 0}
     if config.get("tags"):
         found["tags"] = config["tags"]
     if guest.get("lock"):
@@ -89,30 +93,52 @@ def figures(world: World, guest: Document, now: float) -> dict[str, Any]:
 
 def listed(world: World, guest: Document, now: float) -> dict[str, Any]:
     """Return a guest as /nodes/{node}/qemu lists it."""
-    found = figures(world, guest, now) | {"cpus": cpus(guest["config"])}
+    config = guest["config"]
+    found = figures(world, guest, now) | {"cpus": cpus(world, guest)}
+    if config.get("balloon"):
+        found |= {"balloon_min": int(config["balloon"]) << 20, "shares": int(config.get("shares", 1000))}
     if any(name.startswith("serial") for name in guest["config"]):
         found["serial"] = 1
     if guest["config"].get("template"):
         found["template"] = 1
     if guest["status"] == "running":
         found["pid"] = 100000 + guest["vmid"]
+        if major(world) >= 9:
+            found |= dict.fromkeys(_PRESSURES, 0)
     return found
 
 
 def current(world: World, guest: Document, now: float) -> dict[str, Any]:
     """Return a guest as …/status/current shows it."""
-    found = listed(world, guest, now) | {"clipboard": None, "ha": {"managed": 0}, "qmpstatus": guest["status"]}
+    found = listed(world, guest, now) | {
+        "clipboard": None,
+        "ha": {"managed": 0},
+        "qmpstatus": "paused" if guest.get("paused") else guest["status"],
+    }
     if agent_enabled(guest["config"]):
         found["agent"] = 1
     if guest["status"] == "running":
-        found |= {"running-machine": "pc-q35-10.0+pve1", "running-qemu": "10.0.13"}
+        found |= _of_qemu(world, guest)
     return found
+
+
+def _of_qemu(world: World, guest: Document) -> dict[str, Any]:
+    """Return what a running QEMU tells of itself; of its many counters, there are none here."""
+    config, version = guest["config"], "10.0.13" if major(world) >= 9 else "9.2.0"
+    kind = "q35" if "q35" in str(config.get("machine", "")) else "i440fx"
+    machine = f"pc-{kind}-{version.rpartition('.')[0]}+pve1"
+    found: dict[str, Any] = {"running-machine": machine, "running-qemu": version, "proxmox-support": {}}
+    found["blockstat"] = {name: {} for name in DRIVES if name in config}
+    if str(config.get("balloon", 1)) != "0":
+        found |= {"balloon": memory_bytes(config), "ballooninfo": {"actual": memory_bytes(config)}}
+    nets = [f"tap{guest['vmid']}i{name[3:]}" for name in config if name.startswith("net") and name[3:].isdigit()]
+    return found | ({"nics": {name: {"netin": 0, "netout": 0} for name in nets}} if nets else {})
 
 
 def resource(world: World, guest: Document, now: float, up: bool) -> dict[str, Any]:
     """Return a guest as /cluster/resources lists it."""
     figure = figures(world, guest, now)
-    found = figure | {"diskread": 0, "diskwrite": 0, "id": f"qemu/{guest['vmid']}", "maxcpu": cpus(guest["config"])}
+    found = figure | {"diskread": 0, "diskwrite": 0, "id": f"qemu/{guest['vmid']}", "maxcpu": cpus(world, guest)}
     found |= {"node": guest["node"], "template": int(bool(guest["config"].get("template"))), "type": "qemu"}
     if guest.get("pool"):
         found["pool"] = guest["pool"]

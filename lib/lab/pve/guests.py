@@ -16,6 +16,11 @@ from lib.lab.pve.volume_stores import format_size, store
 from lib.lab.world import Document, World
 
 IMPORT_SECONDS = 15.0
+_FOLDERS = (
+    *("config", "cloudinit", "pending", "status", "unlink", "vncproxy", "termproxy", "migrate", "resize", "move"),
+    *("rrd", "rrddata", "monitor", "agent", "snapshot", "spiceproxy", "sendkey", "firewall", "mtunnel"),
+    "remote_migrate",
+)
 
 
 def list_guests(call: Call) -> list[dict[str, Any]]:
@@ -28,9 +33,8 @@ def list_guests(call: Call) -> list[dict[str, Any]]:
 
 
 def index(call: Call) -> list[dict[str, str]]:
-    """GET /nodes/{node}/qemu/{vmid}: the names below it."""
-    call.guest()
-    return [{"subdir": name} for name in ("config", "pending", "status", "resize", "clone", "template", "snapshot")]
+    """GET /nodes/{node}/qemu/{vmid}: the names below it, whether there is such a guest or not."""
+    return [{"subdir": name} for name in _FOLDERS]
 
 
 # ------------------------------------------------------------------- create
@@ -94,12 +98,12 @@ def make_template(call: Call) -> str:
     """POST …/template."""
     guest = call.guest()
     guest_config.need_unlocked(guest)
-    if guest["config"].get("template"):
+    if guest.get("snapshots"):
+        raise failure("unable to create template, because VM contains snapshots")
+    if guest["config"].get("template") and not call.get("disk"):
         raise failure("you can't convert a template to a template")
     if guest["status"] == "running":
         raise failure("you can't convert a VM to template if VM is running")
-    if guest.get("snapshots"):
-        raise failure("unable to create template, because VM contains snapshots")
     return call.start("qmtemplate", call["vmid"], 2.0, disk=call.get("disk", ""))
 
 
@@ -136,15 +140,16 @@ def present(world: World, task: Document) -> Document:
 
 def resize(call: Call) -> str:
     """PUT …/resize: grow a disk, by `+SIZE` or to SIZE. What is wrong shows in the task."""
-    guest = call.guest()
-    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
-        raise failure("detected modified configuration - file changed by other user? Try again.")
-    return call.start("resize", call["vmid"], 1.0, disk=call["disk"], size=call["size"])
+    call.root_only("skiplock")
+    args = {name: call.get(name, "") for name in ("disk", "size", "digest", "skiplock")}
+    return call.start("resize", call["vmid"], 1.0, **args)
 
 
 def _end_resize(world: World, task: Document) -> None:
     guest = present(world, task)
     config, option, text = guest["config"], task["args"]["disk"], task["args"]["size"]
+    if task["args"]["digest"] not in ("", guest_state.digest(config)):
+        raise TaskFailed("checksum mismatch (file change by other user?)")
     if option not in config:
         raise TaskFailed(f"disk '{option}' does not exist")
     drive = guest_disks.parse(option, config[option])
@@ -166,6 +171,7 @@ def _end_resize(world: World, task: Document) -> None:
 
 def destroy(call: Call) -> str:
     """DELETE …/qemu/{vmid}."""
+    call.root_only("skiplock")
     guest = call.guest()
     if guest["config"].get("protection"):
         raise failure(f"can't remove VM {call['vmid']} - protection mode enabled")
@@ -191,8 +197,8 @@ GUEST = "node:node vmid:vmid"
 _DISKS = "|".join(DRIVES)
 _QEMU = "/nodes/{node}/qemu"
 _CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive
-ha-managed?:bool@9 import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool storage?:storage-id
-unique?:bool!archive"""
+ha-managed?:bool@9 import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool
+storage?:storage-id unique?:bool!archive"""
 _GUEST_PATH = _QEMU + "/{vmid}"
 _ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
 ROUTES = (

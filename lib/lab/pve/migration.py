@@ -56,10 +56,12 @@ def _end_migrate(world: World, task: Document) -> None:
     task["log"].append("migration finished successfully")
 
 
-_MIGRATE = """node:node vmid:vmid target:node bwlimit?:int[0..] force?:bool migration_network?:str
-migration_type?:(secure|insecure) online?:bool targetstorage?:str with-conntrack-state?:bool@9 with-local-disks?:bool"""
+_MIGRATE = """node:node vmid:vmid target:node bwlimit?:int[0..] force?:bool migration_network?:CIDR
+migration_type?:(secure|insecure) online?:bool targetstorage?:storage-pair-list with-conntrack-state?:bool@9
+with-local-disks?:bool"""
+_SID = "sid:ha-resource-or-vm-id"
 ROUTES = (
     Route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate, perm("/vms/{vmid}", "VM.Migrate"), _MIGRATE, by=_MOVES),
-    Route("GET", "/cluster/ha/resources/{sid}", ha_resource, perm("/", "Sys.Audit"), "sid:str", by=_NO_HA),
+    Route("GET", "/cluster/ha/resources/{sid}", ha_resource, perm("/", "Sys.Audit"), _SID, by=_NO_HA),
 )
 WORKS = {"qmigrate": _end_migrate}

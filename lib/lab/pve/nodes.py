@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
-from lib.lab.provenance import RECORDED, SCHEMA, belief
+from lib.lab.provenance import INDEX, RECORDED, SCHEMA
 from lib.lab.pve import cluster, tasks
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, either, everyone, perm
@@ -14,6 +14,13 @@ from lib.lab.pve.formats import split_list
 from lib.lab.world import Document
 
 _UPID = re.compile(r"UPID:[a-zA-Z0-9-]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[^:\s]+:[^:\s]*:[^:\s]+:")
+_FOLDERS = (
+    *("aplinfo", "apt", "capabilities", "ceph", "certificates", "config", "disks", "dns", "firewall", "hardware"),
+    *("hosts", "journal", "lxc", "migrateall", "netstat", "network", "qemu", "query-url-metadata", "replication"),
+    *("report", "rrd", "rrddata", "scan", "sdn", "services", "spiceshell", "startall", "status", "stopall", "storage"),
+    *("subscription", "suspendall", "syslog", "tasks", "termproxy", "time", "version", "vncshell", "vzdump"),
+    "wakeonlan",
+)
 _BRIDGE_TYPES = ("bridge", "OVSBridge")
 
 
@@ -30,8 +37,7 @@ def index(call: Call) -> list[dict[str, Any]]:
 
 def node_index(call: Call) -> list[dict[str, str]]:
     """GET /nodes/{node}: the names below it."""
-    names = ("qemu", "storage", "tasks", "network", "dns", "time", "status", "version", "ceph", "vzdump")
-    return [{"name": name} for name in names]
+    return [{"name": name} for name in _FOLDERS]
 
 
 def status(call: Call) -> dict[str, Any]:
@@ -133,17 +139,24 @@ def list_tasks(call: Call) -> list[dict[str, Any]]:
 
 
 def _wanted(call: Call, task: Document) -> bool:
-    kinds = {"typefilter": task["type"], "userfilter": task["user"], "vmid": task["id"]}
+    kinds = {"typefilter": task["type"], "vmid": task["id"]}
     if any(name in call.params and str(call[name]) != str(value) for name, value in kinds.items()):
         return False
-    if call.get("errors") and task["exitstatus"] in (None, "OK"):
+    if str(call.get("userfilter", "")).lower() not in str(task["user"]).lower():
         return False
-    if "statusfilter" in call.params:
-        word = "ok" if task["exitstatus"] == "OK" else "unknown" if task["exitstatus"] is None else "error"
-        if word not in split_list(call["statusfilter"]):
-            return False
+    word = _word(task["exitstatus"])
+    if call.get("errors") and word in ("ok", "warning"):
+        return False
+    if "statusfilter" in call.params and word not in split_list(str(call["statusfilter"]).lower()):
+        return False
     started = task["starttime"]
     return bool(call.get("since", 0) <= started <= call.get("until", started))
+
+
+def _word(exitstatus: str | None) -> str:
+    if exitstatus is None or exitstatus == "unexpected status":
+        return "unknown"
+    return "ok" if exitstatus == "OK" else "warning" if exitstatus.startswith("WARNINGS: ") else "error"
 
 
 def _task(call: Call, privilege: str = "Sys.Audit") -> Document:
@@ -206,17 +219,17 @@ def query_url(call: Call) -> dict[str, Any]:
 
 MAY_DOWNLOAD = either(perm("/", "Sys.Audit", "Sys.Modify"), perm("/nodes/{node}", "Sys.AccessNetwork"))
 _AUDIT = perm("/nodes/{node}", "Sys.Audit")
-_NETWORK_TYPES = """node:node type?:(bridge|bond|eth|alias|vlan|fabric|OVSBridge|OVSBond|OVSPort|OVSIntPort|vnet
-|any_bridge|any_local_bridge|include_sdn)""".replace("\n", "")
-_NAMES = belief("which names an index lists that the schema leaves open")
+_KINDS = "OVSBridge|OVSBond|OVSPort|OVSIntPort|vnet|any_bridge|any_local_bridge"
+_NETWORK_TYPES = f"""node:node type?:(bridge|bond|eth|alias|vlan|{_KINDS})@8
+type?:(bridge|bond|eth|alias|vlan|fabric|{_KINDS}|include_sdn)@9"""
 ROUTES = (
     Route("GET", "/version", version, everyone, by=RECORDED),
     Route("GET", "/nodes", index, everyone, by=RECORDED),
-    Route("GET", "/nodes/{node}", node_index, everyone, "node:node", by=_NAMES),
+    Route("GET", "/nodes/{node}", node_index, everyone, "node:node", by=INDEX),
     Route("GET", "/nodes/{node}/version", version, everyone, "node:node", by=RECORDED),
     Route("GET", "/nodes/{node}/status", status, _AUDIT, "node:node", by=RECORDED),
     Route("GET", "/nodes/{node}/network", network, everyone, _NETWORK_TYPES, by=RECORDED),
-    Route("GET", "/nodes/{node}/network/{iface}", interface, _AUDIT, "node:node iface:str<2..20>", by=SCHEMA),
+    Route("GET", "/nodes/{node}/network/{iface}", interface, _AUDIT, "node:node iface:iface<2..20>", by=SCHEMA),
     Route("GET", "/nodes/{node}/dns", dns, _AUDIT, "node:node", by=RECORDED),
     Route("GET", "/nodes/{node}/time", time_of_node, _AUDIT, "node:node", by=SCHEMA),
     Route(
@@ -233,10 +246,10 @@ ROUTES = (
         list_tasks,
         everyone,
         "node:node errors?:bool limit?:int[0..] since?:int source?:(archive|active|all) start?:int[0..]"
-        " statusfilter?:str typefilter?:str until?:int userfilter?:str vmid?:vmid",
+        " statusfilter?:task-status-type-list typefilter?:str until?:int userfilter?:str vmid?:vmid",
         by=RECORDED,
     ),
-    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str", by=_NAMES),
+    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str", by=INDEX),
     Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str", by=SCHEMA),
     Route("GET", "/nodes/{node}/tasks/{upid}/status", task_status, everyone, "node:node upid:str", by=SCHEMA),
     Route(

@@ -15,10 +15,7 @@ from lib.lab.world import Document
 
 
 def _entry(pool: str, document: Document) -> dict[str, Any]:
-    entry = {"poolid": pool}
-    if document.get("comment"):
-        entry["comment"] = document["comment"]
-    return entry
+    return {"poolid": pool} | {key: document[key] for key in ("comment",) if key in document}
 
 
 def list_pools(call: Call) -> list[dict[str, Any]]:
@@ -68,7 +65,8 @@ def create_pool(call: Call) -> None:
     parent = pool.rpartition("/")[0]
     if parent and call.world.get("pool", parent) is None:
         raise failure(f"create pool failed: parent '{parent}' of pool '{pool}' does not exist")
-    call.world.put("pool", pool, {"comment": call.get("comment", ""), "storages": []})
+    comment = {"comment": call["comment"]} if call.get("comment") else {}
+    call.world.put("pool", pool, comment | {"storages": []})
 
 
 def update_pool(call: Call) -> None:
@@ -105,7 +103,8 @@ def _move(call: Call, pool: str, vmid: str) -> None:
     _need_modify(call, f"/vms/{vmid}")
     guest = call.world.get("guest", vmid)
     if guest is None:
-        raise failure(f"update pools failed: VM {vmid} does not exist")
+        _move_absent(call, pool, vmid)
+        return
     if call.get("delete"):
         if guest.get("pool") != pool:
             raise failure(f"update pools failed: VM {vmid} is not a pool member")
@@ -119,6 +118,16 @@ def _move(call: Call, pool: str, vmid: str) -> None:
             )
         guest["pool"] = pool
     call.world.put("guest", vmid, guest)
+
+
+def _move_absent(call: Call, pool: str, vmid: str) -> None:
+    """Note a guest that there is not: a pool is asked for ids, and nobody looks whether they are taken."""
+    document = _found(call, pool)
+    absent = set(document.get("absent", []))
+    if (vmid in absent) != bool(call.get("delete")):
+        raise failure(f"update pools failed: VM {vmid} is {'already' if vmid in absent else 'not'} a pool member")
+    document["absent"] = sorted(absent ^ {vmid})
+    call.world.put("pool", pool, document)
 
 
 def delete_pool(call: Call) -> None:

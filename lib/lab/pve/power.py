@@ -6,12 +6,14 @@ from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import guest_state
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guests import present
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
 
 _SECONDS = {"qmstart": 3.0, "qmstop": 1.0, "qmshutdown": 15.0, "qmreboot": 20.0, "qmreset": 1.0}
+_SECONDS |= {"qmpause": 1.0, "qmsuspend": 10.0, "qmresume": 1.0}
 
 
 def current(call: Call) -> dict[str, Any]:
@@ -22,37 +24,78 @@ def current(call: Call) -> dict[str, Any]:
 def index(call: Call) -> list[dict[str, str]]:
     """GET …/status: the names below it."""
     call.guest()
-    return [{"subdir": name} for name in ("current", "start", "stop", "reset", "shutdown", "reboot")]
+    return [{"subdir": name} for name in ("current", "start", "stop", "reset", "shutdown", "suspend", "reboot")]
 
 
 def _begin(call: Call, kind: str) -> str:
     # Whether there is such a guest shows in the task alone.
-    return call.start(kind, call["vmid"], _SECONDS[kind])
+    return call.start(
+        kind, call["vmid"], _SECONDS[kind], **{name: call.get(name, 0) for name in ("skiplock", "todisk")}
+    )
+
+
+def _need_running(call: Call) -> None:
+    call.root_only("skiplock", "nocheck")
+    guest = call.world.get("guest", str(call["vmid"]))
+    if guest is None or guest["node"] != call.node:
+        raise failure(f"Configuration file 'nodes/{call.node}/qemu-server/{call['vmid']}.conf' does not exist")
+    if guest["status"] != "running" and guest.get("lock") != "suspended":
+        raise failure(f"VM {call['vmid']} not running")
 
 
 def start(call: Call) -> str:
     """POST …/status/start."""
+    call.root_only("stateuri", "skiplock", "migratedfrom", "migration_type", "migration_network", "targetstorage")
+    call.root_only("force-cpu", "with-conntrack-state", "nets-host-mtu")
+    if call.get("targetstorage") and not call.get("migratedfrom"):
+        raise invalid(targetstorage="targetstorage can only by used with migratedfrom.")
     return _begin(call, "qmstart")
 
 
 def stop(call: Call) -> str:
     """POST …/status/stop."""
+    call.root_only("skiplock", "keepActive", "migratedfrom")
     return _begin(call, "qmstop")
 
 
 def shutdown(call: Call) -> str:
     """POST …/status/shutdown."""
+    call.root_only("skiplock", "keepActive")
+    if _is_paused(call) and not call.get("forceStop"):
+        raise failure("VM is paused - cannot shutdown")
     return _begin(call, "qmshutdown")
+
+
+def _is_paused(call: Call) -> bool:
+    return bool((call.world.get("guest", str(call["vmid"])) or {}).get("paused"))
 
 
 def reboot(call: Call) -> str:
     """POST …/status/reboot."""
+    if _is_paused(call):
+        raise failure("VM is paused - cannot shutdown")
+    _need_running(call)
     return _begin(call, "qmreboot")
 
 
 def reset(call: Call) -> str:
     """POST …/status/reset."""
+    _need_running(call)
     return _begin(call, "qmreset")
+
+
+def suspend(call: Call) -> str:
+    """POST …/status/suspend: pause, or with `todisk` hibernate."""
+    _need_running(call)
+    if call.get("todisk"):
+        call.need(f"/vms/{call['vmid']}", "VM.Config.Disk")
+    return _begin(call, "qmsuspend" if call.get("todisk") else "qmpause")
+
+
+def resume(call: Call) -> str:
+    """POST …/status/resume."""
+    _need_running(call)
+    return _begin(call, "qmresume")
 
 
 def _end_start(world: World, task: Document) -> None:
@@ -64,6 +107,20 @@ def _end_start(world: World, task: Document) -> None:
     world.put("guest", task["id"], _settled(guest) | {"status": "running", "started": task["due"]})
 
 
+def _end_pause(world: World, task: Document) -> None:
+    guest = present(world, task)
+    if task["type"] == "qmsuspend":
+        world.put("guest", task["id"], guest | {"status": "stopped", "started": None, "lock": "suspended"})
+    else:
+        world.put("guest", task["id"], guest | {"paused": True})
+
+
+def _end_resume(world: World, task: Document) -> None:
+    guest = world.get("guest", task["id"]) or {}
+    woken = {"lock": "", "status": "running", "started": task["due"]} if guest.get("lock") == "suspended" else {}
+    world.put("guest", task["id"], guest | {"paused": False} | woken)
+
+
 def _settled(guest: Document) -> Document:
     """Take over what waited for the guest to be off."""
     for option, value in guest.get("pending", {}).items():
@@ -71,7 +128,7 @@ def _settled(guest: Document) -> Document:
             guest["config"].pop(option, None)
         else:
             guest["config"][option] = value
-    return guest | {"pending": {}}
+    return guest | {"pending": {}, "paused": False}
 
 
 def _end_off(world: World, task: Document) -> None:
@@ -90,9 +147,9 @@ def _end_reboot(world: World, task: Document) -> None:
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/status"
 _POWER = perm("/vms/{vmid}", "VM.PowerMgmt")
-_START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:str
-migration_type?:(secure|insecure) nets-host-mtu?:str@9 skiplock?:bool stateuri?:str<..128> targetstorage?:str
-timeout?:int[0..] with-conntrack-state?:bool@9"""
+_START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:CIDR
+migration_type?:(secure|insecure) nets-host-mtu?:host-mtus@9 skiplock?:bool stateuri?:str<..128>
+targetstorage?:storage-pair-list timeout?:int[0..] with-conntrack-state?:bool@9"""
 ROUTES = (
     Route("GET", _PATH, index, everyone, _GUEST, by=SCHEMA),
     Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=RECORDED),
@@ -114,6 +171,15 @@ ROUTES = (
         by=SCHEMA,
     ),
     Route("POST", _PATH + "/reboot", reboot, _POWER, f"{_GUEST} timeout?:int[0..]", by=SCHEMA),
+    Route(
+        "POST",
+        _PATH + "/suspend",
+        suspend,
+        _POWER,
+        f"{_GUEST} skiplock?:bool statestorage?:storage-id!todisk todisk?:bool",
+        by=SCHEMA,
+    ),
+    Route("POST", _PATH + "/resume", resume, _POWER, f"{_GUEST} nocheck?:bool skiplock?:bool", by=SCHEMA),
     Route("POST", _PATH + "/reset", reset, _POWER, f"{_GUEST} skiplock?:bool", by=SCHEMA),
 )
 WORKS = {
@@ -122,4 +188,7 @@ WORKS = {
     "qmshutdown": _end_off,
     "qmreboot": _end_reboot,
     "qmreset": _end_reboot,
+    "qmpause": _end_pause,
+    "qmsuspend": _end_pause,
+    "qmresume": _end_resume,
 }

@@ -10,11 +10,11 @@ bps_wr_max_length?:int[1..] iops?:int iops_max?:int iops_max_length?:int[1..] io
 iops_rd_max_length?:int[1..] iops_wr?:int iops_wr_max?:int iops_wr_max_length?:int[1..] mbps?:num mbps_max?:num
 mbps_rd?:num mbps_rd_max?:num mbps_wr?:num mbps_wr_max?:num"""
 
-_DRIVE = f"""*file:volume-or-path aio?:(native|threads|io_uring) backup?:bool
-cache?:(none|writethrough|writeback|unsafe|directsync) detect_zeroes?:bool discard?:(ignore|on)
-format?:(raw|qcow|qed|qcow2|vmdk|cloop) import-from?:volume-or-path media?:(cdrom|disk) replicate?:bool
-rerror?:(ignore|report|stop) serial?:urlencoded<..60> shared?:bool size?:disk-size snapshot?:bool
-werror?:(enospc|ignore|report|stop) {_LIMITS}"""
+_DRIVE = f"""*file:volume-id-or-qm-path aio?:(native|threads|io_uring) backup?:bool
+cache?:(none|writethrough|writeback|unsafe|directsync) detect_zeroes?:bool discard?:(ignore|on) cyls?:int@8
+heads?:int@8 secs?:int@8 trans?:(none|lba|auto)@8 format?:(raw|qcow|qed|qcow2|vmdk|cloop)
+import-from?:volume-id-or-absolute-path media?:(cdrom|disk) replicate?:bool rerror?:(ignore|report|stop)
+serial?:urlencoded<..60> shared?:bool size?:disk-size snapshot?:bool werror?:(enospc|ignore|report|stop) {_LIMITS}"""
 
 _DRIVE_ALIASES = {
     "volume": ("file", ""),
@@ -32,7 +32,10 @@ NET_MODELS = (
 
 @dataclass(frozen=True)
 class PropertyString:
-    """A declaration (see params.py) and its aliases: key → (the key meant, the key that takes its value or "")."""
+    """A declaration (see params.py) and its aliases.
+
+    An alias names the key that is meant, and the key that takes the alias itself as its value, or "".
+    """
 
     declaration: str
     aliases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -42,34 +45,34 @@ PROPERTY_STRINGS = {
     "ide": PropertyString(_DRIVE + " model?:urlencoded<..120> ssd?:bool wwn?:wwn", _DRIVE_ALIASES),
     "sata": PropertyString(_DRIVE + " ssd?:bool wwn?:wwn", _DRIVE_ALIASES),
     "scsi": PropertyString(
-        _DRIVE
-        + " iothread?:bool product?:str queues?:int[2..] ro?:bool scsiblock?:bool ssd?:bool vendor?:str wwn?:wwn",
+        _DRIVE + " iothread?:bool product?:scsi-product queues?:int[2..] ro?:bool scsiblock?:bool ssd?:bool"
+        " vendor?:scsi-vendor wwn?:wwn",
         _DRIVE_ALIASES,
     ),
     "virtio": PropertyString(_DRIVE + " iothread?:bool ro?:bool", _DRIVE_ALIASES),
     "efidisk": PropertyString(
-        "*file:volume-or-path efitype?:(2m|4m) format?:(raw|qcow|qed|qcow2|vmdk|cloop) import-from?:volume-or-path"
-        " ms-cert?:(2011|2023|2023w|2023k) pre-enrolled-keys?:bool size?:disk-size",
+        "*file:volume-id-or-qm-path efitype?:(2m|4m) format?:(raw|qcow|qed|qcow2|vmdk|cloop) pre-enrolled-keys?:bool"
+        " import-from?:volume-id-or-absolute-path ms-cert?:(2011|2023|2023w|2023k)@9 size?:disk-size",
         {"volume": ("file", "")},
     ),
     "tpmstate": PropertyString(
-        "*file:volume-or-path format?:(raw|qcow2|vmdk) import-from?:volume-or-path size?:disk-size"
+        "*file:volume-id-or-qm-path format?:(raw|qcow2|vmdk)@9 import-from?:volume-id-or-absolute-path size?:disk-size"
         " version?:(v1.2|v2.0)",
         {"volume": ("file", "")},
     ),
     "unused": PropertyString("*file:volume-id", {"volume": ("file", "")}),
     "net": PropertyString(
-        f"*model:({NET_MODELS}) bridge?:bridge-id firewall?:bool host-tunnel?:bool link_down?:bool macaddr?:mac-addr"
+        f"*model:({NET_MODELS}) bridge?:bridge-id firewall?:bool host-tunnel?:bool@9 link_down?:bool macaddr?:mac-addr"
         " mtu?:int[1..65520] queues?:int[0..64] rate?:num[0..] tag?:int[1..4094] trunks?:vlan-trunks",
-        dict.fromkeys(NET_MODELS.split("|"), ("model", "macaddr")),
+        dict.fromkeys(NET_MODELS.split("|"), ("macaddr", "model")),
     ),
     "agent": PropertyString(
-        "*enabled:bool freeze-fs?:bool fstrim_cloned_disks?:bool type?:(virtio|isa)",
+        "*enabled:bool freeze-fs?:bool@9 freeze-fs-on-backup?:bool@8 fstrim_cloned_disks?:bool type?:(virtio|isa)",
         {"freeze-fs-on-backup": ("freeze-fs", ""), "guest-fsfreeze": ("freeze-fs", "")},
     ),
     "memory": PropertyString("*current:int[16..]"),
     "machine": PropertyString(
-        "aw-bits?:num[32..64] enable-s3?:bool enable-s4?:bool *type?:machine-type<..40> viommu?:(intel|virtio)"
+        "aw-bits?:num[32..64]@9 enable-s3?:bool enable-s4?:bool *type?:machine-type<..40> viommu?:(intel|virtio)"
     ),
     "vga": PropertyString(
         "clipboard?:(vnc) memory?:int[4..512] *type?:(cirrus|qxl|qxl2|qxl3|qxl4|none|serial0|serial1|serial2|serial3"
@@ -80,10 +83,57 @@ PROPERTY_STRINGS = {
     "virtiofs": PropertyString(
         "*dirid:configid cache?:(auto|always|metadata|never) direct-io?:bool expose-acl?:bool expose-xattr?:bool"
     ),
+    "boot": PropertyString("*legacy?:boot-letters order?:qm-bootdisk-list"),
+    "ipconfig": PropertyString("gw?:ipv4!ip gw6?:ipv6!ip6 ip?:ipv4-config ip6?:ipv6-config"),
+    "cicustom": PropertyString("meta?:volume-id network?:volume-id user?:volume-id vendor?:volume-id"),
+    "cpu": PropertyString(
+        "*cputype?:str flags?:cpu-flags guest-phys-bits?:int[32..64] hidden?:bool hv-vendor-id?:hv-vendor"
+        " phys-bits?:str reported-model?:str"
+    ),
+    "sev": PropertyString("*type:str allow-smt?:bool kernel-hashes?:bool no-debug?:bool no-key-sharing?:bool"),
+    "tdx": PropertyString("*type:str attestation?:bool vsock-cid?:int[2..] vsock-port?:int[0..]"),
+    "hostpci": PropertyString(
+        "*host?:str device-id?:str legacy-igd?:bool mapping?:configid mdev?:str pcie?:bool rombar?:bool romfile?:str"
+        " sub-device-id?:str sub-vendor-id?:str vendor-id?:str x-vga?:bool driver?:str"
+    ),
+    "usb": PropertyString("*host?:usb-device mapping?:configid usb3?:bool"),
+    "watchdog": PropertyString("*model?:(i6300esb|ib700) action?:(reset|shutdown|poweroff|pause|debug|none)"),
+    "bwlimit": PropertyString("clone?:num[0..] default?:num[0..] migration?:num[0..] move?:num[0..] restore?:num[0..]"),
+    "prune-backups": PropertyString(
+        "keep-all?:bool keep-daily?:num keep-hourly?:num keep-last?:num keep-monthly?:num keep-weekly?:num"
+        " keep-yearly?:num"
+    ),
+    "backup-fleecing": PropertyString("*enabled?:bool storage?:storage-id"),
+    "backup-performance": PropertyString("max-workers?:int[1..256] pbs-entries-max?:int[1..]"),
+    "crs": PropertyString(
+        "ha?:(basic|static)@8 ha?:(basic|static|dynamic)@9 ha-rebalance-on-start?:bool ha-auto-rebalance?:bool@9"
+        " ha-auto-rebalance-hold-duration?:num[0..]!ha-auto-rebalance@9"
+        " ha-auto-rebalance-margin?:num[0..100]!ha-auto-rebalance@9"
+        " ha-auto-rebalance-method?:(bruteforce|topsis)!ha-auto-rebalance@9"
+        " ha-auto-rebalance-threshold?:num[0..100]!ha-auto-rebalance@9"
+    ),
+    "ha": PropertyString("shutdown_policy:(freeze|failover|conditional|migrate)"),
+    "migration": PropertyString("*type:(secure|insecure) network?:CIDR"),
+    "replication": PropertyString("*type:(secure|insecure) network?:CIDR"),
+    "next-id": PropertyString("lower?:int upper?:int"),
+    "notify": PropertyString(
+        "fencing?:(always|never) package-updates?:(auto|always|never) replication?:(always|never)"
+        " target-fencing?:str target-package-updates?:str target-replication?:str"
+    ),
+    "tag-style": PropertyString(
+        "case-sensitive?:bool color-map?:tag-colors ordering?:(config|alphabetical) shape?:(full|circle|dense|none)"
+    ),
+    "u2f": PropertyString("appid?:str origin?:str"),
+    "user-tag-access": PropertyString("user-allow?:(none|list|existing|free) user-allow-list?:tag-names"),
+    "webauthn": PropertyString("allow-subdomains?:bool id?:str origin?:str rp?:str"),
+    "realm-sync-options": PropertyString(
+        "enable-new?:bool full?:bool purge?:bool remove-vanished?:vanished scope?:(users|groups|both)"
+    ),
+    "tfa-config": PropertyString("type:(yubico|oath) digits?:int[6..8] id?:str key?:str step?:int[10..] url?:str"),
     "spice": PropertyString("foldersharing?:bool videostreaming?:(off|all|filter)"),
-    "ivshmem": PropertyString("size:int[1..] name?:str"),
+    "ivshmem": PropertyString("size:int[1..] name?:shm-name"),
     "numa": PropertyString("cpus:vlan-trunks hostnodes?:vlan-trunks memory?:num policy?:(preferred|bind|interleave)"),
     "smbios": PropertyString(
-        "base64?:bool family?:str manufacturer?:str product?:str serial?:str sku?:str uuid?:uuid version?:str"
+        "base64?:bool family?:str manufacturer?:str product?:scsi-product serial?:str sku?:str uuid?:uuid version?:str"
     ),
 }

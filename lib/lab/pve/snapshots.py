@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from lib.lab.provenance import SCHEMA, belief
-from lib.lab.pve import guest_state
+from lib.lab.provenance import INDEX, SCHEMA, belief
+from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guest_config import need_unlocked
+from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import store
 from lib.lab.world import Document, World
 
 
@@ -30,51 +33,94 @@ def _parent(document: Document) -> dict[str, str]:
 
 
 def create(call: Call) -> str:
-    """POST …/snapshot."""
-    guest = call.guest()
-    need_unlocked(guest)
-    if call["snapname"] == "current":
-        raise failure("unable to use snapshot name 'current' (reserved name)")
+    """POST …/snapshot. Whether one can be taken shows in the task."""
+    name = call["snapname"]
+    if name == "current" or name.lower() == "pending":
+        reserved = "current" if name == "current" else "pending"
+        raise failure(f"unable to use snapshot name '{reserved}' (reserved name)")
+    call.guest()
     args = {"description": call.get("description", ""), "vmstate": call.get("vmstate", 0)}
-    return call.start("qmsnapshot", call["vmid"], 2.0, snapname=call["snapname"], **args)
+    return call.start("qmsnapshot", call["vmid"], 2.0, snapname=name, **args)
+
+
+def index(call: Call) -> list[dict[str, str]]:
+    """GET …/snapshot/{snapname}: the names below it, whether there is one or not."""
+    return [{"cmd": "rollback"}, {"cmd": "config"}]
 
 
 def rollback(call: Call) -> str:
     """POST …/snapshot/{snapname}/rollback."""
-    call.guest()
+    if call.get("start"):
+        call.need(f"/vms/{call['vmid']}", "VM.PowerMgmt")
     return call.start("qmrollback", call["vmid"], 3.0, snapname=call["snapname"], start=call.get("start", 0))
 
 
 def delete(call: Call) -> str:
     """DELETE …/snapshot/{snapname}."""
-    call.guest()
     return call.start("qmdelsnapshot", call["vmid"], 2.0, snapname=call["snapname"])
+
+
+def _named(call: Call, guest: Document) -> Document:
+    found: Document | None = guest.get("snapshots", {}).get(call["snapname"])
+    if found is None:
+        raise failure(f"snapshot '{call['snapname']}' does not exist")
+    return found
 
 
 def get_config(call: Call) -> dict[str, Any]:
     """GET …/snapshot/{snapname}/config."""
-    snapshot = call.guest().get("snapshots", {}).get(call["snapname"])
-    if snapshot is None:
-        raise failure(f"snapshot '{call['snapname']}' does not exist")
-    extra = {key: snapshot[key] for key in ("description", "snaptime")} | _parent(snapshot)
-    return dict(snapshot["config"]) | extra | {"digest": guest_state.digest(snapshot["config"])}
+    snapshot = _named(call, call.guest())
+    shown = dict(snapshot["config"]) | {"snaptime": snapshot["snaptime"]} | _parent(snapshot)
+    shown |= {"description": snapshot["description"]} if snapshot["description"] else {}
+    return shown | ({"cipassword": "**********"} if "cipassword" in shown else {})
+
+
+def update_config(call: Call) -> None:
+    """PUT …/snapshot/{snapname}/config: its description."""
+    if "description" not in call.params:
+        return
+    guest = call.guest()
+    need_unlocked(guest)
+    _named(call, guest)["description"] = call["description"]
+    call.world.put("guest", str(call["vmid"]), guest)
 
 
 def _present(world: World, task: Document) -> tuple[Document, dict[str, Document]]:
     guest = world.get("guest", task["id"])
-    if guest is None:
+    if guest is None or guest["node"] != task["node"]:
         raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
     return guest, guest.setdefault("snapshots", {})
+
+
+def _need_unlocked(guest: Document) -> None:
+    if guest.get("lock"):
+        raise TaskFailed(f"VM is locked ({guest['lock']})")
+
+
+def can_be_taken(world: World, node: str, config: Document) -> bool:
+    """Tell whether every disk is of a kind that keeps snapshots: a raw file does not."""
+    for option, value in config.items():
+        volid = guest_disks.volume_of(value) if is_drive(option) else ""
+        if volid and not guest_disks.is_cdrom(guest_disks.parse(option, value)):
+            section = storage_state.section_of(world, volid.partition(":")[0])
+            held = store(world, volid.partition(":")[0], node)
+            if section["type"] == "dir" and held.facts(volid)["format"] != "qcow2":
+                return False
+    return True
 
 
 def _end_create(world: World, task: Document) -> None:
     guest, snapshots = _present(world, task)
     name, args = task["args"]["snapname"], task["args"]
     if guest["config"].get("template"):
-        raise TaskFailed("snapshots are not possible for templates")
+        raise TaskFailed("you can't take a snapshot if it's a template")
+    _need_unlocked(guest)
     if name in snapshots:
         raise TaskFailed(f"snapshot name '{name}' already used")
-    kept = {"config": guest["config"], "description": args["description"], "snaptime": task["starttime"]}
+    if not can_be_taken(world, task["node"], guest["config"]):
+        raise TaskFailed("snapshot feature is not available")
+    config = {key: value for key, value in guest["config"].items() if not _NOT_KEPT.fullmatch(key)}
+    kept = {"config": config, "description": args["description"], "snaptime": task["starttime"]}
     snapshots[name] = kept | {"vmstate": args["vmstate"], "parent": guest.get("parent", "")}
     world.put("guest", task["id"], guest | {"parent": name})
 
@@ -82,11 +128,16 @@ def _end_create(world: World, task: Document) -> None:
 def _end_rollback(world: World, task: Document) -> None:
     guest, snapshots = _present(world, task)
     name = task["args"]["snapname"]
+    if guest["config"].get("template"):
+        raise TaskFailed("you can't rollback if vm is a template")
     if name not in snapshots:
         raise TaskFailed(f"snapshot '{name}' does not exist")
+    _need_unlocked(guest)
     running = bool(task["args"]["start"] or snapshots[name]["vmstate"])
     state = {"status": "running" if running else "stopped", "started": task["due"] if running else None}
-    world.put("guest", task["id"], guest | {"config": snapshots[name]["config"], "parent": name} | state)
+    kept = {key: value for key, value in guest["config"].items() if _NOT_KEPT.fullmatch(key)}
+    config = snapshots[name]["config"] | kept
+    world.put("guest", task["id"], guest | {"config": config, "parent": name} | state)
 
 
 def _end_delete(world: World, task: Document) -> None:
@@ -95,12 +146,16 @@ def _end_delete(world: World, task: Document) -> None:
     gone = snapshots.pop(name, None)
     if gone is None:
         raise TaskFailed(f"snapshot '{name}' does not exist")
+    _need_unlocked(guest)
+    if guest["config"].get("template"):
+        raise TaskFailed("you can't delete a snapshot if vm is a template")
     for document in (guest, *snapshots.values()):
         if document.get("parent") == name:
             document["parent"] = gone["parent"]
     world.put("guest", task["id"], guest)
 
 
+_NOT_KEPT = re.compile(r"description|unused\d+")  # stay what they are, whatever is rolled back
 _GUEST = "node:node vmid:vmid"
 _NAMED = f"{_GUEST} snapname:configid<..40>"
 _PATH = "/nodes/{node}/qemu/{vmid}/snapshot"
@@ -110,6 +165,8 @@ _ROLLBACK = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", any_of=Tr
 ROUTES = (
     Route("GET", _PATH, list_snapshots, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=SCHEMA),
     Route("POST", _PATH, create, _SNAPSHOT, f"{_NAMED} description?:str vmstate?:bool", by=SCHEMA),
+    Route("GET", _PATH + "/{snapname}", index, everyone, _NAMED, by=INDEX),
+    Route("PUT", _PATH + "/{snapname}/config", update_config, _SNAPSHOT, f"{_NAMED} description?:str", by=SCHEMA),
     Route("DELETE", _PATH + "/{snapname}", delete, _SNAPSHOT, f"{_NAMED} force?:bool", by=SCHEMA),
     Route(
         "GET",

@@ -76,6 +76,8 @@ def inactive_reason(world: World, name: str, section: Document, node: str) -> st
         if section.get("pool", "rbd") not in (world.get("meta", "ceph") or {}).get("pools", []):
             return f"rbd error: rbd: couldn't connect to the cluster! (storage '{name}')"
         return ""
+    if section["type"] in ("lvm", "lvmthin"):
+        return f"no such volume group '{section['vgname']}'"
     if section["type"] != "dir":
         return f"storage '{name}' is not online"
     files, path = Files(world, node), section["path"]

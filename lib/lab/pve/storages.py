@@ -9,21 +9,50 @@ from typing import Any
 from lib.lab.files import Files
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import storage_state
-from lib.lab.pve.answers import failure, invalid
+from lib.lab.pve.access import forget_acls
+from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.params import NEWEST, declared
 from lib.lab.world import Document, World
 
-_CONTENT = {"dir": storage_state.FOLDERS.keys() | {"none"}, "rbd": {"images", "rootdir", "none"}}
-_COMMON = {"content", "nodes", "disable", "shared", "bwlimit", "prune-backups", "max-protected-backups"}
-_OPTIONS = {
-    "dir": _COMMON
-    | {"path", "is_mountpoint", "mkdir", "create-base-path", "create-subdirs", "format", "preallocation"}
-    | {"content-dirs", "snapshot-as-volume-chain"},
-    "rbd": _COMMON | {"pool", "monhost", "username", "krbd", "keyring", "namespace", "data-pool"},
+# Type → what it may hold, its own options, and which of them are required. They stay as they were made, but for the
+# options that may be changed (`_CHANGEABLE` below).
+_ALL = set(storage_state.FOLDERS)
+_COMMON = {"content", "nodes", "disable", "shared", "bwlimit"}
+_DIRECTORY = {"prune-backups", "max-protected-backups", "content-dirs", "mkdir", "create-base-path", "create-subdirs"}
+_DIRECTORY |= {"format", "preallocation", "snapshot-as-volume-chain", "path"}
+_KINDS: dict[str, tuple[set[str], str, str]] = {
+    "dir": (_ALL, "is_mountpoint", "path"),
+    "nfs": (_ALL, "options", "server export"),
+    "cifs": (_ALL, "username password domain smbversion subdir options", "server share"),
+    "cephfs": (_ALL - {"images", "rootdir"}, "monhost username keyring fuse options subdir fs-name", ""),
+    "btrfs": (_ALL, "is_mountpoint nocow", "path"),
+    "rbd": (
+        {"images", "rootdir"},
+        "pool monhost username krbd keyring namespace data-pool",
+        "",
+    ),
+    "lvm": ({"images", "rootdir"}, "base saferemove saferemove-stepsize saferemove_throughput tagged_only", "vgname"),
+    "lvmthin": ({"images", "rootdir"}, "", "thinpool vgname"),
+    "zfspool": ({"images", "rootdir"}, "blocksize sparse mountpoint", "pool"),
+    "pbs": (
+        {"backup"},
+        """namespace port username password encryption-key master-pubkey fingerprint skip-cert-verification
+        prune-backups max-protected-backups""",
+        "server datastore",
+    ),
 }
-_REQUIRED = {"dir": ("path",), "nfs": ("server", "export"), "cifs": ("server", "share"), "lvm": ("vgname",)}
+_WITH_FOLDERS = ("dir", "nfs", "cifs", "cephfs", "btrfs")
+
+
+def _options(kind: str) -> set[str]:
+    _, own, required = _KINDS[kind]
+    return _COMMON | set(own.split()) | set(required.split()) | (_DIRECTORY if kind in _WITH_FOLDERS else set())
+
+
 # Secrets live in files of their own and never in the configuration.
+_FOLDERS = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
 _HIDDEN = ("keyring", "password", "encryption-key", "master-pubkey")
 
 
@@ -55,32 +84,38 @@ def get_storage(call: Call) -> dict[str, Any]:
     return _shown(call.world, call["storage"], storage_state.section_of(call.world, call["storage"]))
 
 
-def _checked(kind: str, section: Document) -> Document:
-    """Check a section by the rules of its type. Raises Refusal."""
-    for name in section:
-        if name != "type" and kind in _OPTIONS and name not in _OPTIONS[kind]:
+def _checked(kind: str, given: Document, section: Document) -> Document:
+    """Return a section with what is given put in, by the rules of its type. Raises Refusal."""
+    held, _, required = _KINDS[kind]
+    for name in given:
+        if name not in _options(kind) | {"type"}:
             raise failure(f"unexpected property '{name}'")
-    for name in _REQUIRED.get(kind, ()):
+    section = section | given
+    for name in required.split():
         if name not in section:
             raise failure(f"missing value for required option '{name}'")
-    if "content" in section:
-        words = split_list(str(section["content"]))
+    if "content" in given:
+        words = split_list(str(given["content"]))
         for word in words:
-            if word not in _CONTENT.get(kind, {word}):
+            if word not in held | {"none"}:
                 raise failure(f"storage does not support content type '{word}'")
         section["content"] = ",".join(dict.fromkeys(words))
-    if "nodes" in section:
-        section["nodes"] = ",".join(dict.fromkeys(split_list(str(section["nodes"]))))
+    if "nodes" in given:
+        section["nodes"] = ",".join(dict.fromkeys(split_list(str(given["nodes"]))))
     return section
 
 
 def create_storage(call: Call) -> dict[str, Any]:
     """POST /storage."""
     name, kind = call["storage"], call["type"]
-    if kind not in _OPTIONS:
+    if kind not in _KINDS:
         raise failure(f"create storage failed: the lab has no storage of type '{kind}'")
-    given = {key: value for key, value in call.params.items() if key != "storage"}
-    section = _checked(kind, given)
+    given = {
+        key: value for key, value in call.params.items() if key != "storage" and not (key == "nodes" and not value)
+    }
+    section = _checked(kind, given, {})
+    if kind in _WITH_FOLDERS:
+        section.setdefault("path", f"/mnt/pve/{name}")
     if call.world.get("storage", name) is not None:
         raise failure(f"create storage failed: storage ID '{name}' already defined")
     if storage_state.is_on(section, call.node) and not section.get("disable"):
@@ -115,28 +150,48 @@ def prepare_folders(world: World, node: str, section: Document) -> None:
 
 def update_storage(call: Call) -> dict[str, Any]:
     """PUT /storage/{storage}."""
-    name = call["storage"]
-    section = storage_state.section_of(call.world, name)
+    name, prefix = call["storage"], "update storage failed: "
     if call.get("digest") not in (None, digest(call.world)):
-        raise failure("update storage failed: detected modified configuration - file changed by other user? Try again.")
-    for option in split_list(call.get("delete", "")):
-        if option in _REQUIRED.get(section["type"], ()):
-            raise failure(f"unable to delete required option '{option}'")
-        section.pop(option, None)
-    changes = {key: value for key, value in call.params.items() if key not in ("storage", "delete", "digest")}
-    section = _checked(section["type"], section | changes)
+        raise failure(f"{prefix}detected modified configuration - file changed by other user? Try again.")
+    section = call.world.get("storage", name)
+    if section is None:
+        raise failure(f"{prefix}storage '{name}' does not exist")
+    given = {key: value for key, value in call.params.items() if key not in ("storage", "delete", "digest")}
+    try:
+        _need_deletable(section["type"], split_list(call.get("delete", "")), given)
+        kept = {key: value for key, value in section.items() if key not in split_list(call.get("delete", ""))}
+        section = _checked(section["type"], given, kept)
+    except Refusal as refusal:
+        raise failure(f"{prefix}{refusal.message}") from None
     if section["type"] == "dir" and storage_state.is_on(section, call.node):
         prepare_folders(call.world, call.node, section)
     call.world.put("storage", name, section)
     return {"storage": name, "type": section["type"]}
 
 
+def _need_deletable(kind: str, removed: list[str], given: Document) -> None:
+    changeable = declared(_CHANGEABLE, NEWEST)
+    for option in removed:
+        if option not in _options(kind):
+            raise failure(f"no such option '{option}'")
+        if option in _KINDS[kind][2].split():
+            raise failure(f"unable to delete required option '{option}'")
+        if option not in changeable:
+            raise failure(f"unable to delete fixed option '{option}'")
+        if option in given:
+            raise failure(f"cannot set and delete property '{option}' at the same time!")
+
+
 def delete_storage(call: Call) -> None:
-    """DELETE /storage/{storage}: the configuration alone; the data stay."""
+    """DELETE /storage/{storage}: the configuration and the rights on it; the data stay."""
     name = call["storage"]
     if call.world.get("storage", name) is None:
         raise failure(f"delete storage failed: storage '{name}' does not exist")
     call.world.delete("storage", name)
+    forget_acls(call.world, path=f"/storage/{name}")
+    for pool, document in call.world.all("pool").items():
+        kept = [each for each in document.get("storages", []) if each != name]
+        call.world.put("pool", pool, document | {"storages": kept})
 
 
 # ---------------------------------------------------------------- on a node
@@ -170,32 +225,36 @@ def node_status(call: Call) -> dict[str, Any]:
 
 def node_index(call: Call) -> list[dict[str, str]]:
     """GET /nodes/{node}/storage/{storage}: the names below it."""
-    return [{"subdir": name} for name in ("content", "upload", "download-url", "status")]
+    return [{"subdir": name} for name in _FOLDERS]
 
 
 _TYPES = "btrfs|cephfs|cifs|dir|esxi|iscsi|iscsidirect|lvm|lvmthin|nfs|pbs|rbd|zfs|zfspool"
-_CHANGEABLE = """blocksize?:str bwlimit?:str comstar_hg?:str comstar_tg?:str content?:storage-content-list
-content-dirs?:str create-base-path?:bool create-subdirs?:bool data-pool?:str disable?:bool domain?:str<..256>
-encryption-key?:str fingerprint?:str format?:(raw|qcow2|subvol|vmdk) fs-name?:configid fuse?:bool is_mountpoint?:str
-keyring?:str krbd?:bool lio_tpg?:str master-pubkey?:str max-protected-backups?:int[-1..] mkdir?:bool monhost?:str
-mountpoint?:storage-path namespace?:str nocow?:bool nodes?:node-list nowritecache?:bool options?:str
-password?:str<..256> pool?:str port?:int[1..65535] preallocation?:(off|metadata|falloc|full) prune-backups?:str
-saferemove?:bool saferemove-stepsize?:int(1|2|4|8|16|32)@9 saferemove_throughput?:str server?:str shared?:bool
-skip-cert-verification?:bool smbversion?:(default|2.0|2.1|3|3.0|3.11) snapshot-as-volume-chain?:bool@9 sparse?:bool
-subdir?:storage-path tagged_only?:bool username?:str zfs-base-path?:storage-path@9"""
+_OF_TYPE = f"type:({_TYPES.replace('esxi', 'esxi|glusterfs')})@8 type:({_TYPES})@9"
+_CHANGEABLE = """blocksize?:str@8 blocksize?:storage-zfs-blocksize@9 bwlimit?:{bwlimit} comstar_hg?:str
+comstar_tg?:str content?:storage-content-list content-dirs?:dir-override-list create-base-path?:bool
+create-subdirs?:bool data-pool?:str disable?:bool domain?:str<..256> encryption-key?:str fingerprint?:fingerprint
+format?:(raw|qcow2|subvol|vmdk) fs-name?:configid fuse?:bool is_mountpoint?:str keyring?:str krbd?:bool lio_tpg?:str
+master-pubkey?:str max-protected-backups?:int[-1..] mkdir?:bool monhost?:storage-portal-dns-list
+mountpoint?:storage-path namespace?:str nocow?:bool nodes?:node-list nowritecache?:bool options?:storage-options
+password?:str<..256> pool?:str port?:int[1..65535] preallocation?:(off|metadata|falloc|full)
+prune-backups?:{prune-backups} maxfiles?:int[0..]@8 saferemove?:bool saferemove-stepsize?:int(1|2|4|8|16|32)@9
+saferemove_throughput?:str server?:storage-server server2?:storage-server!server@8 transport?:(tcp|rdma|unix)@8
+shared?:bool skip-cert-verification?:bool smbversion?:(default|2.0|2.1|3|3.0|3.11) snapshot-as-volume-chain?:bool@9
+sparse?:bool subdir?:storage-path tagged_only?:bool username?:str zfs-base-path?:storage-path@9"""
 _FIXED = """authsupported?:str base?:volume-id datastore?:str export?:storage-path iscsiprovider?:str
-path?:storage-path portal?:str share?:str target?:str thinpool?:str vgname?:str"""
+path?:storage-path portal?:storage-portal-dns share?:str target?:str thinpool?:storage-vgname vgname?:storage-vgname
+volume?:str@8"""
 _ALLOCATE = perm("/storage", "Datastore.Allocate")
 _SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
 _ON_NODE = "node:node storage:storage-id"
 ROUTES = (
-    Route("GET", "/storage", list_storages, everyone, f"type?:({_TYPES})", by=RECORDED),
+    Route("GET", "/storage", list_storages, everyone, _OF_TYPE.replace("type:", "type?:"), by=RECORDED),
     Route(
         "POST",
         "/storage",
         create_storage,
         _ALLOCATE,
-        f"storage:storage-id type:({_TYPES}) {_CHANGEABLE} {_FIXED}",
+        f"storage:storage-id {_OF_TYPE} {_CHANGEABLE} {_FIXED}",
         by=RECORDED,
     ),
     Route(

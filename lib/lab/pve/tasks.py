@@ -87,7 +87,7 @@ def _end(world: World, now: float, task: Document, works: Mapping[str, Work], fa
             if work is not None:
                 work(world, task)
             _close(world, now, task, "OK")
-    except (TaskFailed, Refusal) as failed:
+    except (TaskFailed, Refusal) as failed:  # what a request would be refused with ends a task, too
         told = failed.told if isinstance(failed, Refusal) else str(failed)
         with world.transaction():
             if task["provisional"] is not None:

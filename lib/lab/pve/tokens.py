@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import uuid
 from typing import Any
 
@@ -22,15 +23,17 @@ from lib.lab.world import Document
 
 TICKET_SECONDS = 7200
 UNSEEN = "unseen"  # stands for the value of a token that was made before a replayed recording began
+# What the web interface may show: area → the privileges that count there (PVE::RPCEnvironment, compute_api_permission).
 _CAPABILITIES = {
-    "access": ("/access", ("User.", "Group.", "Permissions.", "Sys.Audit", "Realm.")),
-    "dc": ("/", ("Sys.", "SDN.")),
-    "mapping": ("/mapping", ("Mapping.", "Permissions.")),
-    "nodes": ("/nodes", ("Sys.", "Permissions.")),
-    "sdn": ("/sdn", ("SDN.", "Permissions.")),
-    "storage": ("/storage", ("Datastore.", "Permissions.")),
-    "vms": ("/vms", ("VM.", "Permissions.")),
+    "access": r"(User|Group)\.|Permissions\.Modify",
+    "dc": r"Sys\.Audit|Sys\.Modify|SDN\.",
+    "mapping": r"Mapping\.|Permissions\.Modify",
+    "nodes": r"Sys\.|Permissions\.Modify",
+    "sdn": r"SDN\.|Permissions\.Modify",
+    "storage": r"Datastore\.|Permissions\.Modify",
+    "vms": r"VM\.|Permissions\.Modify",
 }
+_CAPABLE_ON = ("/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping")
 
 
 # ------------------------------------------------------------------- tokens
@@ -149,19 +152,27 @@ def create_ticket(call: Call) -> dict[str, Any]:
     expire = (user or {}).get("expire", 0)
     if user is None or not user.get("enable", 1) or (expire and expire <= call.now) or not (right or renewed):
         raise Refusal(401, "authentication failure")
+    cap = _capabilities(call, userid)
+    if "path" in call.params:  # only looked at, no ticket made
+        if not call.rights.may(userid, call["path"], split_list(call["privs"])):
+            raise Refusal(401, "authentication failure")
+        return {"username": userid, "cap": cap}
     return {
         "username": userid,
         "ticket": ticket(call.ticket_key, userid, call.now),
         "CSRFPreventionToken": csrf_token(call.ticket_key, userid, call.now),
-        "cap": _capabilities(call, userid),
+        "cap": cap,
     }
 
 
 def _capabilities(call: Call, userid: str) -> dict[str, dict[str, int]]:
-    found = {}
-    for area, (path, prefixes) in _CAPABILITIES.items():
-        held = call.rights.permissions(userid, path)
-        found[area] = {name: 1 for name in sorted(held) if name.startswith(prefixes)}
+    found: dict[str, dict[str, int]] = {area: {} for area in _CAPABILITIES}
+    for path in dict.fromkeys([*_CAPABLE_ON, *(acl["path"] for acl in call.world.all("acl").values())]):
+        area = path.split("/")[1] or "dc"
+        for name in sorted(call.rights.permissions(userid, path)):
+            for each in ("vms", "storage") if area == "pool" else (area,):
+                if each in _CAPABILITIES and re.match(_CAPABILITIES[each], name):
+                    found[each][name] = 1
     return found
 
 
@@ -178,7 +189,7 @@ def change_password(call: Call) -> None:
 
 
 _PATH = "/access/users/{userid}/token"
-_ID = "userid:userid<..64> tokenid:tokenid"
+_ID = "userid:userid<..64> tokenid:token-subid"
 _OWN = either(oneself, over_user("User.Modify"))
 ROUTES = (
     Route("GET", _PATH, list_tokens, _OWN, "userid:userid<..64>", by=RECORDED),

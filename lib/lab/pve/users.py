@@ -8,9 +8,10 @@ from typing import Any
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, Rule, anybody, both, everyone, perm
+from lib.lab.pve.call import Call, Route, Rule, both, everyone, perm
 from lib.lab.pve.checks import found_user
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.realms import realms
 from lib.lab.pve.rights import ROOT
 from lib.lab.world import Document, World
 
@@ -70,8 +71,8 @@ def list_users(call: Call) -> list[dict[str, Any]]:
             continue
         entry = {"userid": userid} | _shown(user)
         realm = userid.rpartition("@")[2]
-        if realm in realms(call.world):
-            entry["realm-type"] = realms(call.world)[realm]["type"]
+        if realm in (known := realms(call.world)):
+            entry["realm-type"] = known[realm]["type"]
         if call.get("full"):
             tokens = [{"tokenid": name} | token for name, token in _tokens_of(call.world, userid).items()]
             entry |= {"groups": ",".join(user.get("groups", [])), "tokens": tokens or None}
@@ -85,7 +86,7 @@ def get_user(call: Call) -> dict[str, Any]:
     return _shown(user) | {"groups": user.get("groups", []), "tokens": _tokens_of(call.world, call["userid"]) or None}
 
 
-def _changed(call: Call, user: Document) -> Document:
+def _changed(call: Call, user: Document, prefix: str) -> Document:
     for name in DETAILS:
         if name in call.params:
             user[name] = call[name]
@@ -93,7 +94,7 @@ def _changed(call: Call, user: Document) -> Document:
         wanted = split_list(call["groups"])
         for group in wanted:
             if call.world.get("group", group) is None:
-                raise failure(f"no such group '{group}'")
+                raise failure(f"{prefix}: no such group '{group}'")
         user["groups"] = sorted({*user["groups"], *wanted}) if call.get("append") else wanted
     return user
 
@@ -103,7 +104,7 @@ def create_user(call: Call) -> None:
     userid = call["userid"]
     if call.world.get("user", userid) is not None:
         raise failure(f"create user failed: user '{userid}' already exists")
-    user = _changed(call, {"enable": 1, "expire": 0, "groups": []})
+    user = _changed(call, {"enable": 1, "expire": 0, "groups": []}, "create user failed")
     if "password" in call.params:
         user["password_sha256"] = digest(call["password"])
     call.world.put("user", userid, user)
@@ -111,7 +112,8 @@ def create_user(call: Call) -> None:
 
 def update_user(call: Call) -> None:
     """PUT /access/users/{userid}."""
-    call.world.put("user", call["userid"], _changed(call, found_user(call)))
+    user = found_user(call, "update user failed: ")
+    call.world.put("user", call["userid"], _changed(call, user, "update user failed"))
 
 
 def delete_user(call: Call) -> None:
@@ -136,7 +138,7 @@ def list_groups(call: Call) -> list[dict[str, Any]]:
     for group, document in call.world.all("group").items():
         path = f"/access/groups/{group}"
         if call.may(path, "User.Modify", "Sys.Audit", "Group.Allocate", any_of=True):
-            members = ",".join(_members(call.world, group))
+            members = ",".join(sorted(_members(call.world, group)))
             found.append({"groupid": group, "users": members} | _comment(document))
     return found
 
@@ -146,7 +148,7 @@ def _members(world: World, group: str) -> list[str]:
 
 
 def _comment(document: Document) -> dict[str, str]:
-    return {"comment": document["comment"]} if document.get("comment") else {}
+    return {"comment": document["comment"]} if "comment" in document else {}
 
 
 def _found_group(call: Call, prefix: str = "") -> Document:
@@ -166,13 +168,13 @@ def create_group(call: Call) -> None:
     """POST /access/groups."""
     if call.world.get("group", call["groupid"]) is not None:
         raise failure(f"create group failed: group '{call['groupid']}' already exists")
-    call.world.put("group", call["groupid"], {"comment": call.get("comment", "")})
+    call.world.put("group", call["groupid"], {"comment": call["comment"]} if call.get("comment") else {})
 
 
 def update_group(call: Call) -> None:
     """PUT /access/groups/{groupid}."""
     group = _found_group(call, "update group failed: ")
-    call.world.put("group", call["groupid"], group | {"comment": call.get("comment", group["comment"])})
+    call.world.put("group", call["groupid"], group | ({"comment": call["comment"]} if "comment" in call.params else {}))
 
 
 def delete_group(call: Call) -> None:
@@ -183,22 +185,6 @@ def delete_group(call: Call) -> None:
         call.world.put("user", userid, user | {"groups": [name for name in user["groups"] if name != call["groupid"]]})
     forget_acls(call.world, ugid=call["groupid"])
     call.world.delete("group", call["groupid"])
-
-
-# ------------------------------------------------------------------- realms
-
-
-def realms(world: World) -> dict[str, Document]:
-    """Return the realms; every Proxmox has at least these two."""
-    return {
-        "pam": {"type": "pam", "comment": "Linux PAM standard authentication"},
-        "pve": {"type": "pve", "comment": "Proxmox VE authentication server"},
-    } | world.all("realm")
-
-
-def list_realms(call: Call) -> list[dict[str, Any]]:
-    """GET /access/domains."""
-    return [{"realm": name} | realm for name, realm in realms(call.world).items()]
 
 
 _USER = """userid:userid<..64> comment?:str<..2048> email?:email-opt<..254> enable?:bool expire?:int[0..]
@@ -245,5 +231,4 @@ ROUTES = (
     ),
     Route("PUT", "/access/groups/{groupid}", update_group, _GROUPS, _GROUP, by=SCHEMA),
     Route("DELETE", "/access/groups/{groupid}", delete_group, _GROUPS, "groupid:groupid", by=SCHEMA),
-    Route("GET", "/access/domains", list_realms, anybody, by=SCHEMA),
 )

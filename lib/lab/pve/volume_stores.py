@@ -80,6 +80,10 @@ class DirectoryStore:
         self._write(volid, size, suffix, used, dict(facts or {}))
         return volid
 
+    def make(self, volid: str, size: int, format: str) -> None:
+        """Make an empty disk of that name."""
+        self._write(volid, size, format, 0, {})
+
     def _write(self, volid: str, size: int, format: str, used: int, facts: Document) -> None:
         path = self._path(volid)
         facts = facts | {"format": format, "virtual_size": size}
@@ -204,6 +208,10 @@ class RbdStore:
         kept = {key: value for key, value in dict(facts or {}).items() if key not in ("format", "virtual_size", "used")}
         self._put(name, {"size": size, "used": used, "facts": kept})
         return f"{self._name}:{name}"
+
+    def make(self, volid: str, size: int, format: str) -> None:
+        """Make an empty image of that name."""
+        self._put(volid.partition(":")[2], {"size": size, "used": 0, "facts": {}})
 
     def _put(self, name: str, image: Document) -> None:
         fresh = {"features": FEATURES, "id": secrets.token_hex(6), "fs": None}

@@ -86,8 +86,36 @@ def _format(kind: str, file: str) -> str:
 
 
 def _volid(call: Call) -> str:
-    volume = str(call["volume"])
-    return volume if ":" in volume else f"{call['storage']}:{volume}"
+    """Return the volume id that is meant; the storage may stand in it or beside it."""
+    volume, storage = str(call["volume"]), call.get("storage")
+    if ":" not in volume:
+        return f"{storage}:{volume}"
+    named = volume.partition(":")[0]
+    if storage and named != storage:
+        raise invalid(volume=f"storage ID mismatch ({named} != {storage})\n")
+    return volume
+
+
+def allocate(call: Call) -> str:
+    """POST …/content: make an empty disk; answers with its volume id."""
+    name, vmid, text = call["filename"], call["vmid"], call["size"]
+    size = int(text.rstrip("MG")) * (1 << {"M": 20, "G": 30}.get(text[-1], 10))
+    suffix = name.rpartition(".")[2] if name.endswith((".raw", ".qcow2", ".vmdk")) else ""
+    if suffix and call.get("format", suffix) != suffix:
+        raise invalid(format=f"different storage formats ({call['format']} != {suffix})")
+    section = storage_state.need_on(call.world, call["storage"], call.node)
+    storage_state.need_active(call.world, call["storage"], section, call.node)
+    if not name.startswith(f"vm-{vmid}-"):
+        raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
+    kind = suffix or call.get("format", "raw")
+    if section["type"] == "dir" and not suffix:
+        name = f"{name}.{kind}"
+    volid = f"{call['storage']}:{vmid}/{name}" if section["type"] == "dir" else f"{call['storage']}:{name}"
+    held = store(call.world, call["storage"], call.node)
+    if held.exists(volid):
+        raise failure(f"disk image '{storage_state.file_of(section, volid.partition(':')[2])}' already exists")
+    held.make(volid, size, kind)
+    return volid
 
 
 def get_volume(call: Call) -> dict[str, Any]:
@@ -246,13 +274,16 @@ def _end_upload(world: World, task: Document) -> None:
 
 
 _STORAGE = "node:node storage:storage-id"
+_ALLOCATE = f"{_STORAGE} filename:str size:disk-amount vmid:vmid format?:(raw|qcow2|subvol|vmdk)!size"
 _SUMS = """checksum?:str!checksum-algorithm checksum-algorithm?:(md5|sha1|sha224|sha256|sha384|sha512)!checksum"""
 _FETCH = f"{_STORAGE} content:storage-content(iso|vztmpl|import) filename:str<..255> {_SUMS}"
 _SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
 _TEMPLATE = perm("/storage/{storage}", "Datastore.AllocateTemplate")
 _CONTENT = "/nodes/{node}/storage/{storage}/content"
+_UPLOAD = f"{_FETCH} tmpfilename?:upload-name"
 ROUTES = (
     Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid", by=RECORDED),
+    Route("POST", _CONTENT, allocate, perm("/storage/{storage}", "Datastore.AllocateSpace"), _ALLOCATE, by=SCHEMA),
     Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id", by=SCHEMA),
     Route(
         "DELETE",
@@ -270,6 +301,6 @@ ROUTES = (
         f"{_FETCH} url:url compression?:str verify-certificates?:bool",
         by=RECORDED,
     ),
-    Route("POST", "/nodes/{node}/storage/{storage}/upload", upload, _TEMPLATE, f"{_FETCH} tmpfilename?:str", by=SCHEMA),
+    Route("POST", "/nodes/{node}/storage/{storage}/upload", upload, _TEMPLATE, _UPLOAD, by=SCHEMA),
 )
 WORKS = {"imgdel": _end_delete, "download": _end_download, "imgcopy": _end_upload}

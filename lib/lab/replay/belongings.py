@@ -16,7 +16,7 @@ from lib.lab.world import Document, World
 
 IMAGE_BYTES = 64 << 20  # virtual size of the disk image that the recording's web server gave out
 # What somebody set up on the machine.
-_SETTINGS = ("network", "dns", "time", "hosts", "config")
+_SETTINGS = ("network", "dns", "time", "hosts", "/cluster/options")
 
 
 def reading(exchanges: list[Exchange], path: str) -> Document | None:
@@ -38,7 +38,7 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
     seen: set[str] = set()
     for exchange in exchanges:
         name = exchange.path.removeprefix(f"/nodes/{NODE}/")
-        if exchange.method == "PUT" and name in _SETTINGS:
+        if exchange.method != "GET" and name in _SETTINGS:
             seen.add(name)
         if exchange.method != "GET" or name in seen or exchange.params:
             continue
@@ -54,6 +54,15 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
             files = Files(world, NODE)
             files.mkdir("/etc", parents=True)
             files.write("/etc/hosts", data["data"].encode())
+        elif exchange.path == "/cluster/resources" and isinstance(data, list):
+            world.put("meta", "sdn", {"reported": [each for each in data if each["type"] in ("sdn", "network")]})
+        elif exchange.path == "/cluster/options" and isinstance(data, dict):
+            world.put("meta", "options", {key: value for key, value in data.items() if key != "allowed-tags"})
+        elif exchange.path == "/nodes" and isinstance(data, list):
+            figures = next(
+                (each for each in data if "maxcpu" in each), {"maxcpu": node["cpus"], "maxmem": node["memory"]}
+            )
+            node |= {"cpus": figures["maxcpu"], "memory": figures["maxmem"]}
         elif exchange.path == "/cluster/status" and isinstance(data, list):
             node["address"] = next(each["ip"] for each in data if each["type"] == "node")
         else:

@@ -22,6 +22,8 @@ VOLATILE = """cpu disk diskread diskwrite mem memhost uptime idle wait free tota
 ctime digest starttime endtime pid pstart value ticket CSRFPreventionToken snaptime netin netout time localtime
 pressurecpufull pressurecpusome pressureiofull pressureiosome pressurememoryfull pressurememorysome"""
 _VOLATILE = frozenset(VOLATILE.split())
+# What a running QEMU tells of itself is of its machine, too, with all that is in it.
+_OF_QEMU = ("blockstat", "ballooninfo", "proxmox-support", "nics", "running-qemu")
 # Of a node or a storage these are the machine's; a guest's follow from its configuration.
 _SIZES = frozenset(("maxcpu", "maxmem", "maxdisk"))
 MACHINE = re.compile(
@@ -76,7 +78,7 @@ def differences(where: str, got: Any, recorded: Any) -> Iterator[str]:
 def _value_differences(where: str, key: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
     got, recorded = ours[key], theirs[key]
     of_machine = key in _SIZES and "vmid" not in ours
-    if (key in _VOLATILE and not isinstance(recorded, (dict, list))) or of_machine:
+    if key in _OF_QEMU or (key in _VOLATILE and not isinstance(recorded, (dict, list))) or of_machine:
         if _kind(got) != _kind(recorded):
             yield f"{where} is {got!r}, recorded {recorded!r}"
     elif key == "saved":  # a number until the daemon has read its list of tasks again, then text

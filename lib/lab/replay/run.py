@@ -8,6 +8,7 @@ later request repeats the recorded one, ours is sent in its place.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lib.lab.replay.comparison import compare
 from lib.lab.replay.gaps import Gaps
 from lib.lab.replay.recording import NODE, Exchange, Result, exchanges_of, load, task_of, version_of
 
+UNKNOWN = "nobody@pve!none"
 GARBAGE = "PVE:root@pam:00000000::garbage"
 
 
@@ -38,6 +40,12 @@ def replay(path: Path) -> tuple[str, list[Result]]:
         return "exchanges", Replay(Api(world), exchanges_of(document)).run()
     finally:
         world.close()
+
+
+def _named(reason: str) -> str:
+    """Return the token that a refusal names; where it names none, one that is nobody's."""
+    match = re.fullmatch(r"no such token '(.+)' for user '(.+)'", reason)
+    return f"{match[2]}!{match[1]}" if match else UNKNOWN
 
 
 def _short(params: Mapping[str, Any]) -> str:
@@ -83,7 +91,7 @@ class Replay:
     # --------------------------------------------------------------- sending
 
     def _send(self, exchange: Exchange) -> Answer:
-        headers, cookies = self._credentials(exchange.identity)
+        headers, cookies = self._credentials(exchange)
         params = {name: self._translated(value) for name, value in exchange.params.items()}
         path = "/".join(self._own_upid(part) for part in exchange.path.split("/"))
         return respond(self._api, NODE, exchange.method, path, headers, cookies, params)[1]
@@ -99,12 +107,13 @@ class Replay:
         task = task_of(text)
         return self._tasks.get(task, text) if task is not None else text
 
-    def _credentials(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    def _credentials(self, exchange: Exchange) -> tuple[dict[str, str], dict[str, str]]:
         """Return headers and cookies of an identity as the recording names it."""
+        name = exchange.identity
         if name == "anonymous":
             return {}, {}
         if name.endswith("-token"):  # bad-token, unknown-token, malformed-token …
-            known = next(iter(self._secrets), "nobody@pve!none") if name.startswith("bad") else "nobody@pve!none"
+            known = next(iter(self._secrets), UNKNOWN) if name.startswith("bad") else _named(exchange.reason)
             text = "PVEAPIToken=garbage" if name.startswith("malformed") else f"PVEAPIToken={known}=not-the-value"
             return {"Authorization": text}, {}
         if name.endswith("-ticket"):

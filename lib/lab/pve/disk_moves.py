@@ -1,0 +1,160 @@
+"""Own moving a disk to another storage or another guest (API: …/qemu/{vmid}/move_disk), and what disks can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.provenance import SCHEMA
+from lib.lab.pve import guest_disks, guest_state, storage_state
+from lib.lab.pve.answers import failure, invalid
+from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.guest_config import add_unused, need_unlocked
+from lib.lab.pve.guest_options import DRIVES, is_drive
+from lib.lab.pve.guests import present
+from lib.lab.pve.params import print_properties
+from lib.lab.pve.snapshots import can_be_taken
+from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.volume_stores import store
+from lib.lab.world import Document, World
+
+SECONDS = 15.0
+_CHANGED = "detected modified configuration - file changed by other user? Try again."
+
+
+def move(call: Call) -> str:
+    """POST …/move_disk."""
+    storage, target = call.get("storage"), call.get("target-vmid")
+    if storage and target:
+        both = "either set 'storage' or 'target-vmid', but not both"
+        raise invalid(target_vmid=both, storage=both)
+    if target:
+        return _reassign(call, target)
+    if not storage:
+        none = "both 'storage' and 'target-vmid' missing, either needs to be set"
+        raise invalid(target_vmid=none, storage=none)
+    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    disk = call["disk"]
+    guest = call.guest()
+    need_unlocked(guest)
+    if call.get("digest") not in (None, guest_state.digest(guest["config"])):
+        raise failure(_CHANGED)
+    if disk not in guest["config"]:
+        raise failure(f"disk '{disk}' does not exist")
+    drive = _parse(disk, guest["config"][disk])
+    if is_drive(disk) and guest_disks.is_cdrom(drive):
+        raise failure("you can't move a cdrom")
+    volid = str(drive["file"])
+    home, now = volid.partition(":")[0], store(call.world, volid.partition(":")[0], call.node).facts(volid)["format"]
+    if home == storage and call.get("format", now) == now:
+        raise failure("you can't move to the same storage with same format")
+    if "images" not in storage_state.contents(storage_state.need_on(call.world, storage, call.node)):
+        raise invalid(storage=f"storage '{storage}' does not support vm images")
+    args = {name: call.get(name, "") for name in ("disk", "storage", "format", "delete")}
+    return call.start("qmmove", call["vmid"], SECONDS, **args)
+
+
+def _parse(disk: str, value: Any) -> dict[str, Any]:
+    return guest_disks.parse(disk, value) if is_drive(disk) else {"file": str(value)}
+
+
+def _end_move(world: World, task: Document) -> None:
+    if ">" in task["id"]:
+        _end_reassign(world, task)
+        return
+    guest, args, node = present(world, task), task["args"], task["node"]
+    config, disk = guest["config"], args["disk"]
+    drive = _parse(disk, config[disk])
+    old = str(drive["file"])
+    home = old.partition(":")[0]
+    task["log"].append(f"copying volume '{old}' from current storage '{home}' to target storage '{args['storage']}'")
+    drive["file"] = guest_disks.copy(world, node, node, old, guest["vmid"], args["storage"], args["format"])
+    config[disk] = print_properties(drive, "file") if is_drive(disk) else drive["file"]
+    if args["delete"]:
+        task["log"].append(f"removing source volume '{old}' after successful copy")
+        store(world, home, node).free(old)
+    else:
+        task["log"].append(f"adding source volume '{old}' as '{add_unused(config, old)}' to config")
+    world.put("guest", task["id"], guest)
+
+
+def _reassign(call: Call, target: int) -> str:
+    """Give a disk to another guest."""
+    call.need_guest(target, None, "VM.Config.Disk")
+    vmid, disk, wanted = call["vmid"], call["disk"], call.get("target-disk", call["disk"])
+    if vmid == target:
+        raise invalid(target_vmid="must be different than source VMID to reassign disk")
+    source, other = call.world.get("guest", str(vmid)), call.world.get("guest", str(target))
+    if source is None:
+        raise failure(f"could not find VM {vmid}")
+    if other is None:
+        raise failure(f"could not find target VM {target}")
+    for guest in (source, other):
+        need_unlocked(guest)
+    if source["config"].get("template") or other["config"].get("template"):
+        raise failure("Can't move disks from or to template VMs")
+    if disk not in source["config"]:
+        raise failure(f"Disk '{disk}' for VM '{vmid}' does not exist")
+    if wanted in other["config"]:
+        raise failure(f"Target disk key '{wanted}' is already in use for VM '{target}'")
+    if is_drive(disk) and guest_disks.is_cdrom(_parse(disk, source["config"][disk])):
+        raise failure("CD drive contents can't be moved to another VM")
+    if source["status"] == "running" and is_drive(disk):
+        raise failure("Cannot move disk to another VM while the source VM is running - detach first")
+    storage = guest_disks.volume_of(source["config"][disk]).partition(":")[0]
+    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    return call.start(
+        "qmmove", f"{vmid}-{disk}>{target}-{wanted}", 2.0, disk=disk, wanted=wanted, target=target, vmid=vmid
+    )
+
+
+def _end_reassign(world: World, task: Document) -> None:
+    args, node = task["args"], task["node"]
+    source, other = (world.get("guest", str(args[name])) for name in ("vmid", "target"))
+    if source is None or other is None:
+        raise TaskFailed(f"could not find VM {args['vmid'] if source is None else args['target']}")
+    drive = _parse(args["disk"], source["config"].pop(args["disk"]))
+    old = str(drive["file"])
+    storage = old.partition(":")[0]
+    drive["file"] = guest_disks.copy(world, node, node, old, args["target"], storage, "")
+    store(world, storage, node).free(old)
+    kept = is_drive(args["wanted"]) and is_drive(args["disk"])
+    other["config"][args["wanted"]] = print_properties(drive, "file") if kept else drive["file"]
+    for vmid, guest in ((args["vmid"], source), (args["target"], other)):
+        world.put("guest", str(vmid), guest)
+    task["log"].append(f"removing disk '{args['disk']}' from VM '{args['vmid']}' config")
+
+
+def feature(call: Call) -> dict[str, Any]:
+    """GET …/feature: whether the disks can be snapshotted, cloned (a base disk's linked clone), copied."""
+    guest = call.guest()
+    config = guest["config"]
+    if "snapname" in call.params and call["snapname"] not in guest.get("snapshots", {}):
+        raise failure(f"snapshot '{call['snapname']}' does not exist")
+    bases = all(
+        "base-" in volid for volid in guest_disks.owned(config, call["vmid"]).values() if "cloudinit" not in volid
+    )
+    try:
+        snapshots = can_be_taken(call.world, call.node, config)
+    except TaskFailed as failed:
+        raise failure(str(failed)) from None
+    can = {"snapshot": snapshots, "clone": bases, "copy": True}[call["feature"]]
+    return {"hasFeature": int(can), "nodes": call.world.keys("node")}
+
+
+_DISKS = "|".join((*DRIVES, *(f"unused{number}" for number in range(256))))
+_GUEST = "node:node vmid:vmid"
+_MOVE = f"""{_GUEST} disk:({_DISKS}) bwlimit?:int[0..] delete?:bool digest?:str<..40> format?:(raw|qcow2|vmdk)
+storage?:storage-id target-digest?:str<..40> target-disk?:({_DISKS}) target-vmid?:vmid"""
+_PATH = "/nodes/{node}/qemu/{vmid}"
+ROUTES = (
+    Route("POST", _PATH + "/move_disk", move, perm("/vms/{vmid}", "VM.Config.Disk"), _MOVE, by=SCHEMA),
+    Route(
+        "GET",
+        _PATH + "/feature",
+        feature,
+        perm("/vms/{vmid}", "VM.Audit"),
+        f"{_GUEST} feature:(snapshot|clone|copy) snapname?:configid<..40>",
+        by=SCHEMA,
+    ),
+)
+WORKS = {"qmmove": _end_move}

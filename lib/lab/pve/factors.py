@@ -1,0 +1,64 @@
+"""Own second factors of users (API: /access/tfa): nobody here has one, and none can be enrolled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.provenance import SCHEMA
+from lib.lab.pve.answers import Refusal, failure
+from lib.lab.pve.call import Call, Route, either, everyone
+from lib.lab.pve.checks import found_user
+from lib.lab.pve.users import oneself, over_user
+
+
+def list_all(call: Call) -> list[dict[str, Any]]:
+    """GET /access/tfa: the users that have a factor."""
+    return []
+
+
+def list_of_user(call: Call) -> list[dict[str, Any]]:
+    """GET /access/tfa/{userid}."""
+    return []
+
+
+def get_factor(call: Call) -> dict[str, Any]:
+    """GET /access/tfa/{userid}/{id}."""
+    raise Refusal(404, "no such tfa entry")
+
+
+def delete_factor(call: Call) -> None:
+    """DELETE /access/tfa/{userid}/{id}."""
+    found_user(call)
+    raise failure(f"no such tfa entry '{call['id']}'")
+
+
+def types(call: Call) -> dict[str, Any]:
+    """GET /access/users/{userid}/tfa: the kinds of factors that a user has."""
+    found_user(call)
+    return {"types": []} if call.get("multiple") else {}
+
+
+def unlock(call: Call) -> int:
+    """PUT /access/users/{userid}/unlock-tfa: whether there was something to unlock."""
+    found_user(call)
+    return 0
+
+
+_USER = "userid:userid<..64>"
+_SEE = either(oneself, over_user("User.Modify", "Sys.Audit"))
+ROUTES = (
+    Route("GET", "/access/tfa", list_all, everyone, by=SCHEMA),
+    Route("GET", "/access/tfa/{userid}", list_of_user, _SEE, _USER, by=SCHEMA),
+    Route("GET", "/access/tfa/{userid}/{id}", get_factor, _SEE, f"{_USER} id:str", by=SCHEMA),
+    Route(
+        "DELETE",
+        "/access/tfa/{userid}/{id}",
+        delete_factor,
+        either(oneself, over_user("User.Modify")),
+        f"{_USER} id:str password?:str<5..64>",
+        tokens_allowed=False,
+        by=SCHEMA,
+    ),
+    Route("GET", "/access/users/{userid}/tfa", types, _SEE, f"{_USER} multiple?:bool", by=SCHEMA),
+    Route("PUT", "/access/users/{userid}/unlock-tfa", unlock, over_user("User.Modify"), _USER, by=SCHEMA),
+)

@@ -1,0 +1,161 @@
+"""Storages, their volumes, backup jobs, and the settings of cluster and node: rules and refusals.
+
+Read in src/PVE/API2/Storage/{Config,Content}.pm (pve-storage), src/PVE/SectionConfig.pm (pve-common) and
+PVE/API2/Tasks.pm (pve-manager); what a recording has of it is in test_recordings.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.lab.pve.api import ROUTES
+from tests.contract.host import NODE, Host
+
+CONTENT = f"{NODE}/storage/made/content"
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+# ----------------------------------------------------------------- storages
+
+
+def test_storages_keep_to_the_options_of_their_type(host: Host) -> None:
+    def refused(**given: object) -> str | dict[str, str]:
+        return host.refused("POST", "/storage", storage="new", **given)
+
+    assert refused(type="nfs", server="10.0.0.1") == "missing value for required option 'export'"
+    assert refused(type="dir", path="/x", server="10.0.0.1") == "unexpected property 'server'"
+    assert refused(type="lvm", vgname="vg", content="iso") == "storage does not support content type 'iso'"
+    assert refused(type="lvm", vgname="vg") == "create storage failed: no such volume group 'vg'"
+    nfs = {"type": "nfs", "server": "10.0.0.1", "export": "/x"}
+    assert refused(**nfs) == "create storage failed: storage 'new' is not online"
+    assert host.data("POST", "/storage", storage="new", **nfs, disable=1) == {"storage": "new", "type": "nfs"}
+    assert host.data("GET", "/storage/new")["path"] == "/mnt/pve/new"
+
+
+def test_changing_a_storage(host: Host) -> None:
+    host.data("POST", "/storage", storage="made", type="dir", path="/mnt/made", content="iso")
+
+    def refused(name: str = "made", **given: object) -> str | dict[str, str]:
+        return host.refused("PUT", f"/storage/{name}", **given)
+
+    failed = "update storage failed: "
+    assert refused("none", content="iso") == f"{failed}storage 'none' does not exist"
+    assert refused(delete="nosuch") == f"{failed}no such option 'nosuch'"
+    assert refused(delete="path") == f"{failed}unable to delete required option 'path'"
+    assert (
+        refused(delete="content", content="iso")
+        == f"{failed}cannot set and delete property 'content' at the same time!"
+    )
+    assert refused(server="10.0.0.1") == f"{failed}unexpected property 'server'"
+    changed = f"{failed}detected modified configuration - file changed by other user? Try again."
+    assert refused(digest="0" * 40, content="iso") == changed
+    assert "path" in refused(path="/other")
+    host.data("PUT", "/access/acl", path="/storage/made", roles="PVEAuditor", users="root@pam")
+    host.data("DELETE", "/storage/made")
+    assert host.data("GET", "/access/acl") == []
+    assert host.refused("DELETE", "/storage/made") == "delete storage failed: storage 'made' does not exist"
+
+
+def test_allocating_a_disk(host: Host) -> None:
+    host.data("POST", "/storage", storage="made", type="dir", path="/mnt/made", content="images")
+    given = {"vmid": 100, "size": "1G", "filename": "vm-100-disk-7.qcow2"}
+    assert host.data("POST", CONTENT, **given) == "made:100/vm-100-disk-7.qcow2"
+    assert [each["size"] for each in host.data("GET", CONTENT)] == [1 << 30]
+    taken = "disk image '/mnt/made/images/100/vm-100-disk-7.qcow2' already exists"
+    assert host.refused("POST", CONTENT, **given) == taken
+    assert host.refused("POST", CONTENT, **given | {"format": "raw"}) == {
+        "format": "different storage formats (raw != qcow2)"
+    }
+    name = host.refused("POST", CONTENT, **given | {"filename": "disk"})
+    assert name == "illegal name 'disk' - should be 'vm-100-*'"
+    assert host.refused("POST", CONTENT, **given | {"size": "much"}) == {
+        "size": "value does not match the regex pattern"
+    }
+
+
+def test_a_volume_of_another_storage_is_refused(host: Host) -> None:
+    told = host.refused("DELETE", f"{NODE}/storage/local/content/other:iso/x.iso")
+    assert told == {"volume": "storage ID mismatch (other != local)\n"}
+
+
+# -------------------------------------------------------------- backup jobs
+
+
+def test_backup_jobs(host: Host) -> None:
+    host.task("POST", f"{NODE}/qemu", vmid=100, name="guest")
+    guest = {"name": "guest", "type": "qemu", "vmid": 100}
+    assert host.data("GET", "/cluster/backup-info/not-backed-up") == [guest]
+    host.data("POST", "/cluster/backup", id="nightly", schedule="21:00", vmid="100", storage="local")
+    assert host.data("GET", "/cluster/backup-info/not-backed-up") == []
+    host.data("PUT", "/cluster/backup/nightly", vmid="101", comment="ours")
+    assert host.data("GET", "/cluster/backup-info/not-backed-up") == [guest]
+    assert host.data("GET", "/cluster/backup/nightly")["comment"] == "ours"
+    host.data("DELETE", "/cluster/backup/nightly")
+    for method in ("GET", "PUT", "DELETE"):
+        assert host.refused(method, "/cluster/backup/nightly") == {"id": "No such job 'nightly'"}
+
+
+# ----------------------------------------------------------------- settings
+
+
+def test_settings_read_as_they_were_set(host: Host) -> None:
+    host.data("PUT", "/cluster/options", console="html5", mac_prefix="BC:24:11")
+    host.data("PUT", "/cluster/options", delete="keyboard")
+    assert host.data("GET", "/cluster/options") == {"allowed-tags": [], "console": "html5", "mac_prefix": "BC:24:11"}
+    host.data("PUT", f"{NODE}/dns", search="example.com", dns1="10.0.0.1")
+    assert host.data("GET", f"{NODE}/dns") == {"dns1": "10.0.0.1", "search": "example.com"}
+    assert host.refused("PUT", f"{NODE}/dns", search="x", dns1="none") == {
+        "dns1": "invalid format - value does not look like a valid IP address\n"
+    }
+    host.data("PUT", f"{NODE}/time", timezone="Europe/Vienna")
+    assert host.data("GET", f"{NODE}/time")["timezone"] == "Europe/Vienna"
+    before = host.data("GET", f"{NODE}/hosts")
+    host.data("POST", f"{NODE}/hosts", data="127.0.0.1 localhost\n", digest=before["digest"])
+    assert host.data("GET", f"{NODE}/hosts")["data"] == "127.0.0.1 localhost\n"
+    assert "file changed by other user" in host.refused("POST", f"{NODE}/hosts", data="", digest=before["digest"])
+
+
+def test_containers_are_none(host: Host) -> None:
+    assert host.data("GET", f"{NODE}/lxc") == []
+    missing = "Configuration file 'nodes/pve/lxc/999.conf' does not exist"
+    assert host.refused("GET", f"{NODE}/lxc/999/config") == missing
+
+
+def test_what_needs_no_parameter_can_be_read_of_a_fresh_host(host: Host) -> None:
+    """Nothing that is only read falls over; the few that refuse say why."""
+    refused = {}
+    for route in ROUTES:
+        names = [part for part in route.path.split("/") if part.startswith("{") and part != "{node}"]
+        if route.method == "GET" and not names and not route.declaration.replace("node:node", "").strip("?[]:"):
+            answer = host.send("GET", route.path.replace("{node}", "pve"))
+            if answer.status != 200:
+                refused[route.path] = answer.status
+    assert refused == {"/cluster/ceph/status": 500, "/nodes/{node}/ceph/status": 500}
+
+
+# -------------------------------------------------------------------- tasks
+
+
+def test_lists_of_tasks_are_filtered_as_in_pve_manager(host: Host) -> None:
+    host.task("POST", f"{NODE}/qemu", vmid=100)
+    host.task("POST", f"{NODE}/qemu/999/status/start")
+
+    def kinds(**given: object) -> list[str]:
+        return [each["type"] for each in host.data("GET", f"{NODE}/tasks", **given)]
+
+    assert kinds() == ["qmstart", "qmcreate"]
+    assert kinds(errors=1) == kinds(statusfilter="error") == kinds(vmid=999) == ["qmstart"]
+    assert kinds(statusfilter="OK") == kinds(typefilter="qmcreate") == kinds(start=1) == ["qmcreate"]
+    assert kinds(userfilter="ROOT", limit=1) == ["qmstart"]
+    assert kinds(userfilter="nobody") == []
+    odd = {"statusfilter": "invalid format - invalid status 'odd'\n"}
+    assert host.refused("GET", f"{NODE}/tasks", statusfilter="odd") == odd
+
+
+def test_an_unknown_path_or_method_is_not_implemented(host: Host) -> None:
+    for method, path in (("GET", "/nosuch"), ("DELETE", "/version"), ("POST", f"{NODE}/qemu/abc/nosuch")):
+        assert host.send(method, path).reason == f"Method '{method} {path}' not implemented"
