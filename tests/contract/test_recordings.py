@@ -135,6 +135,16 @@ def test_a_part_of_a_recording_agrees_without_what_came_before_it(tmp_path: Path
         assert [result.differences for result in replay(excerpt)] == [[], [], []], start
 
 
+def test_a_storage_that_requests_use_was_there_and_holds_what_they_put_there(tmp_path: Path) -> None:
+    """The recording's own storage is made before 84; an excerpt from there on agrees all the same."""
+    document = load(REST)
+    whole = document["exchanges"]
+    document["exchanges"] = [*whole[82:83], *whole[92:93], *whole[94:96]]
+    excerpt = tmp_path / "excerpt.json"
+    excerpt.write_text(json.dumps(document))
+    assert [result.differences for result in replay(excerpt)] == [[], [], [], []]
+
+
 # -------------------------------------------------------------- comparison
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.files import Files, make_filesystem
-from lib.lab.pve import tokens, users
+from lib.lab.pve import storage_state, tokens, users
 from lib.lab.pve.access import acl_key
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import Rights
@@ -117,6 +117,9 @@ class Before:
             if match := re.fullmatch(pattern, exchange.path):
                 self._need(number, kind, "!".join(match.groups()))
                 break
+        if exchange.method != "GET":
+            for storage in belongings.storages_of(dict(exchange.params)):
+                self._need(number, "storage", storage)
         self._content(exchange)
 
     def _made_by(self, exchange: Exchange) -> tuple[str, str] | None:
@@ -192,7 +195,8 @@ class Before:
             granted = split_list(document["privs"]) if "privs" in document else list(document)
             document = {"privs": sorted(granted), "special": 0}
         elif kind == "storage":
-            document = {"type": "dir", "path": f"/var/lib/{name}"} | document
+            held = ",".join(storage_state.FOLDERS)  # where nothing tells what it may hold, whatever is put there
+            document = {"type": "dir", "path": f"/var/lib/{name}", "content": held} | document
             belongings.make_folder(self._world, document)
         elif kind == "pool":
             document = {"storages": []} | {key: document[key] for key in ("comment",) if key in document}
