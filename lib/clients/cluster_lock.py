@@ -17,6 +17,7 @@ from lib.errors import ApiError, GroundworkError, LockedError, LostAnswerError, 
 POOL = "groundwork-lock"
 RENEW = 60.0  # seconds between signs of life
 STALE = 300.0  # seconds without one after which a holder counts as dead
+SETTLE = 2.0  # seconds after which another one who saw the same dead holder has taken its place, or never will
 
 
 @contextlib.contextmanager
@@ -49,10 +50,13 @@ def _comment(mine: dict[str, Any]) -> str:
 
 
 def _take(pve: Pve, mine: dict[str, Any]) -> None:
+    settle = 0.0
     for attempt in range(1, TRIES + 1):
         try:
             pve.post("/pools", poolid=POOL, comment=_comment(mine))
-            return
+            if not settle:
+                return
+            pause(settle)  # removing and creating are two requests: who removed ours meanwhile has it now
         except LostAnswerError:
             if attempt == TRIES:
                 raise
@@ -64,7 +68,7 @@ def _take(pve: Pve, mine: dict[str, Any]) -> None:
             continue  # released between the two requests, or ours never arrived
         if _is_mine(holder, mine):
             return
-        _check_dead(holder, mine)
+        settle = _check_dead(holder, mine)
         # The holder died without releasing it: take its place, in the same atomic way.
         with contextlib.suppress(ApiError):
             pve.delete(f"/pools/{POOL}")
@@ -97,7 +101,8 @@ def _is_mine(comment: str, mine: dict[str, Any]) -> bool:
     return False
 
 
-def _check_dead(comment: str, mine: dict[str, Any]) -> None:
+def _check_dead(comment: str, mine: dict[str, Any]) -> float:
+    """Refuse unless the holder is dead; return the seconds after which nobody else still acts on having seen it."""
     try:
         holder = json.loads(comment)
         same_machine = holder["host"] == mine["host"]
@@ -115,6 +120,7 @@ def _check_dead(comment: str, mine: dict[str, Any]) -> None:
     if not dead and silent < STALE:
         fix = f"wait for that run; a dead one is taken over {STALE:.0f} s after its last sign of life"
         raise LockedError("cluster lock", f"is held by {told}", fix)
+    return SETTLE / 20 if dead else SETTLE  # on one machine it is a matter of milliseconds
 
 
 def _alive(pid: int) -> bool:
