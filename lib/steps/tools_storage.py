@@ -25,6 +25,7 @@ from lib.steps.validation import Validation
 CONTENT = frozenset({"import", "iso", "snippets"})
 UNITS = "/etc/systemd/system"
 NONE = frozenset({0, 1})
+LOCK = "exclusive-lock"  # a host that comes back after the storage has moved cannot map the image a second time
 MARK = "groundwork-formatting"  # on the RBD image from before mkfs begins until it has ended; never while mounted
 PACKAGES = ("libguestfs-tools", "dhcpcd-base")  # the second one on PVE 9: else virt-customize has no network there
 
@@ -41,10 +42,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is on the storage host. `size` is the RBD image's, bytes; None where there is no image."""
+    """What is on the storage host. `features` are the RBD image's; None where there is no image."""
 
     packages: frozenset[str]
-    size: int | None
+    features: frozenset[str] | None
     watchers: tuple[str, ...]
     devices: tuple[str, ...]
     mounted: str | None
@@ -113,7 +114,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         mapped = facts.mapped(devices.stdout, self._tools.ceph_pool, self._tools.image)
         return Seen(
             packages=facts.installed(dpkg.stdout),
-            size=int(json.loads(info.stdout)["size"]) if info.exit == 0 else None,
+            features=frozenset(json.loads(info.stdout)["features"]) if info.exit == 0 else None,
             watchers=() if mapped else facts.watchers(status.stdout),  # what is mapped here we watch ourselves
             devices=mapped,
             mounted=facts.mounted(found.stdout),
@@ -132,8 +133,10 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         """Compare packages, image, mount, units and storage."""
         for package in sorted(wanted.packages - seen.packages):
             yield Change(f"package {package}", None, "installed")
-        if seen.size is None:
+        if seen.features is None:
             yield Change("rbd image", None, f"{self._spec}, {self._tools.size_gib} GiB")
+        elif LOCK not in seen.features:
+            yield Change(f"rbd {self._spec} {LOCK}", "disabled", "enabled")
         have = dict(seen.units)
         for path, text in wanted.units:
             if have.get(path) != hashlib.sha256(text.encode()).hexdigest():
@@ -188,9 +191,11 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         """Install, create, format, mount and announce; each only where it is missing."""
         host = at.hosts.on(self._host.address)
         self._install(at, host, wanted.packages - seen.packages)
-        if seen.size is None:
-            size = str(self._tools.size_gib * 1024)
-            host.run(write("rbd", "create", "--size", size, "--image-feature", "layering", self._spec, timeout=120))
+        if seen.features is None:
+            size, features = str(self._tools.size_gib * 1024), f"layering,{LOCK}"
+            host.run(write("rbd", "create", "--size", size, "--image-feature", features, self._spec, timeout=120))
+        elif LOCK not in seen.features:
+            host.run(write("rbd", "feature", "enable", self._spec, LOCK, timeout=120))
         for path, text in wanted.units:
             host.write(path, text.encode(), 0o644)
         host.run(write("systemctl", "daemon-reload"))

@@ -48,6 +48,19 @@ def test_created_formatted_and_mounted_by_units(simulated: Simulated) -> None:
     assert lab.text("ls /mnt/x-y") == "lost+found\n"
 
 
+def test_an_exclusive_mapping_keeps_other_hosts_from_another_one(simulated: Simulated) -> None:
+    lab = simulated
+    created(lab)
+    assert lab.run("rbd map --exclusive rbd/x").exit == 22, "it has no lock yet"
+    lab.text("rbd feature enable rbd/x exclusive-lock")
+    assert lab.run("rbd feature enable rbd/x exclusive-lock").exit == 22
+    lab.text("rbd map -o exclusive rbd/x")
+    refused = lab.run("rbd map --exclusive rbd/x", "node2")
+    assert (refused.exit, "Read-only file system" in refused.stderr) == (30, True)
+    lab.text("rbd unmap rbd/x")
+    lab.text("rbd map --exclusive rbd/x", "node2")
+
+
 def test_what_is_in_use_is_refused(simulated: Simulated) -> None:
     lab = simulated
     created(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,16 @@ def test_an_image_in_use_elsewhere_is_not_mapped_twice(lab: Path, run: Callable[
     assert result.returncode == 1
     assert "is in use on 10.10.1.22" in result.stdout
     assert on_host(lab, run)("rbd", "device", "list") == ""
+
+
+def test_a_host_that_held_the_image_before_cannot_map_it_beside_the_new_one(lab: Path, run: Callable[..., Any]) -> None:
+    host, there = on_host(lab, run), on_host(lab, run, "10.10.1.22")
+    host("rbd", "create", "--size", "16384", "--image-feature", "layering", "rbd/rbd-iso")  # without a lock
+    done = run("foundation")
+    assert done.returncode == 0, done.stdout
+    assert "rbd/rbd-iso exclusive-lock: disabled → enabled" in done.stdout
+    with pytest.raises(subprocess.CalledProcessError):
+        there("rbd", "map", "--exclusive", "rbd/rbd-iso")
 
 
 def test_a_template_with_linked_clones_is_not_destroyed(lab: Path, run: Callable[..., Any]) -> None:

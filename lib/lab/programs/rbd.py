@@ -15,10 +15,11 @@ from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import belief
 from lib.lab.world import Document
 
+_INVALID = "(22) Invalid argument"
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT_FEATURES = ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"]
 VALUES = "format p pool size s image-feature image object-size t o options image-format whole-object"
-FLAGS = "pretty-format no-progress l long q force"
+FLAGS = "pretty-format no-progress l long q force exclusive"
 
 
 class _RefusedError(Exception):
@@ -32,7 +33,7 @@ def rbd(host: Host, argv: list[str], stdin: bytes) -> Output:
     options, words = parse(argv, FLAGS, VALUES)
     name = words[0] if words else "help"
     rest = words[1:]
-    if name in ("device", "image-meta") and rest:
+    if name in ("device", "feature", "image-meta") and rest:
         name, rest = f"{name} {rest[0]}", rest[1:]
     elif name == "showmapped":
         name = "device list"
@@ -167,9 +168,33 @@ def _holders(host: Host, pool: str, image: str) -> list[tuple[str, str]]:
     ]
 
 
+def feature_enable(host: Host, options: dict[str, str], words: list[str]) -> str:
+    """Give an image further features."""
+    pool, image, found = _image(host, options, words)
+    have = found.get("features", DEFAULT_FEATURES)
+    if any(name in have for name in words[1:]):
+        why = f"one or more requested features are already enabled\nrbd: failed to update image features: {_INVALID}"
+        raise _RefusedError(22, f"librbd::Operations: {why}")
+    host.world.put("rbd", f"{pool}/{image}", found | {"features": [*have, *words[1:]]})
+    return ""
+
+
+def _need_lock(host: Host, pool: str, image: str, features: list[str]) -> None:
+    """Refuse to map for good what has no exclusive lock, or whose lock another host does not let go."""
+    if "exclusive-lock" not in features:
+        raise _RefusedError(22, f"rbd: sysfs write failed\nrbd: map failed: {_INVALID}")
+    for system in host.world.all("host").values():
+        for row in system.get("mapped", {}).values():
+            if (row["pool"], row["image"]) == (pool, image) and row.get("exclusive"):
+                raise _RefusedError(30, "rbd: sysfs write failed\nrbd: map failed: (30) Read-only file system")
+
+
 def map_(host: Host, options: dict[str, str], words: list[str]) -> str:
     """Give an image a device on this host."""
     pool, image, found = _image(host, options, words)
+    exclusive = "exclusive" in options or "exclusive" in options.get("o", "").split(",")
+    if exclusive:
+        _need_lock(host, pool, image, found.get("features", DEFAULT_FEATURES))
     unsupported = set(found.get("features", [])) - {
         "layering",
         "exclusive-lock",
@@ -185,7 +210,8 @@ def map_(host: Host, options: dict[str, str], words: list[str]) -> str:
     mapped = _mapped(host)
     number = next(n for n in range(1000) if f"/dev/rbd{n}" not in mapped)
     device = f"/dev/rbd{number}"
-    host.change(mapped=mapped | {device: {"pool": pool, "image": image, "id": number}})
+    row = {"pool": pool, "image": image, "id": number, "exclusive": exclusive}
+    host.change(mapped=mapped | {device: row})
     host.files.put_device(device, found["size"])
     host.files.mkdir(f"/dev/rbd/{pool}", parents=True)
     if not host.files.exists(f"/dev/rbd/{pool}/{image}"):
@@ -334,7 +360,8 @@ def meta_list(host: Host, options: dict[str, str], words: list[str]) -> str:
 
 COMMANDS = {
     "create": create, "info": info, "ls": ls, "list": ls, "map": map_, "device map": map_, "unmap": unmap,
-    "device unmap": unmap, "device list": device_list, "device ls": device_list, "status": status, "diff": diff,
+    "device unmap": unmap, "device list": device_list, "device ls": device_list, "feature enable": feature_enable,
+    "status": status, "diff": diff,
     "rm": rm, "remove": rm, "resize": resize, "image-meta set": meta_set, "image-meta get": meta_get,
     "image-meta remove": meta_remove, "image-meta rm": meta_remove, "image-meta list": meta_list,
     "image-meta ls": meta_list,
