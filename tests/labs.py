@@ -31,7 +31,10 @@ class _Watched(Journal):
     def write(self, kind: str, **fields: Any) -> None:
         super().write(kind, **fields)
         self._lines += 1
-        words = fields.get("argv") or [fields.get("method", fields.get("op", "")), fields["path"]]
+        words = fields.get("argv") or [
+            fields.get("method", fields.get("op", "")),
+            fields.get("path", fields.get("name")),
+        ]
         self._on_line(self._lines, " ".join(words), self._faults)
 
 

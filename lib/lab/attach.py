@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lib.config.cluster import load_cluster
+
 
 def environment(root: Path, lab: dict[str, Any]) -> str:
     """Return export lines for proxmoxer, OpenTofu's provider and Packer; `lab` is what lab.json says."""
@@ -30,10 +32,12 @@ def ssh_config(root: Path, lab: dict[str, Any]) -> str:
     """Return an OpenSSH configuration in which `ssh ADDRESS` and `ssh NAME` reach the simulated hosts."""
     known = root / ".lab" / "known_hosts"
     names = dict(line.split()[0].split(",")[:2] for line in known.read_text().splitlines())
+    dns = load_cluster(root / "cluster.toml").dns
     out = ""
     for address, port in lab["ssh"].items():
         out += f"Host {address} {names.get(address, '')}".rstrip() + "\n"
-        out += f"  HostName 127.0.0.1\n  Port {port}\n  User root\n  HostKeyAlias {address}\n"
+        user = dns.user if address == dns.server else "root"
+        out += f"  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  HostKeyAlias {address}\n"
         out += f'  IdentityFile "{root / lab["ssh_key_file"]}"\n  IdentitiesOnly yes\n'
         out += f'  UserKnownHostsFile "{known}"\n  GlobalKnownHostsFile /dev/null\n'
         out += "  StrictHostKeyChecking yes\n  CheckHostIP no\n"

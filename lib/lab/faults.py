@@ -27,6 +27,8 @@ KINDS = (
     "disk-full",
     "slow",
     "dns-servfail",
+    "dns-refused",
+    "dns-truncated",
     "partition",
 )
 

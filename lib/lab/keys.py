@@ -47,9 +47,7 @@ def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
         certificates[name] = kept / f"{name}.pem"
         if not _covers(certificates[name], address, ca):
             _write(certificates[name], _node_certificate(name, address, ca, ca_key))
-        host_keys[name] = kept / f"{name}.ssh"
-        if not host_keys[name].is_file():
-            _ssh_pair(host_keys[name], f"root@{name}")
+        host_keys[name] = host_key(folder, name)
     user_key = folder / SSH_KEY_FILE
     if not user_key.is_file():
         _ssh_pair(user_key, "groundwork-lab")
@@ -63,6 +61,14 @@ def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
         certificates=certificates,
         host_keys=host_keys,
     )
+
+
+def host_key(folder: Path, name: str) -> Path:
+    """Return the file of a host's SSH key; make it where it is missing."""
+    path = folder / "keys" / f"{name}.ssh"
+    if not path.is_file():
+        _ssh_pair(path, f"root@{name}")
+    return path
 
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -157,10 +163,10 @@ def _ssh_pair(path: Path, comment: str) -> None:
     _write(path.with_suffix(".pub"), public + f" {comment}\n".encode(), 0o644)
 
 
-def known_hosts(keys: Keys, addresses: dict[str, str], ports: dict[str, int]) -> str:
+def known_hosts(host_keys: dict[str, Path], addresses: dict[str, str], ports: dict[str, int]) -> str:
     """Return known_hosts lines: each host by its address, its name and the loopback port it answers on."""
     lines = []
     for name, address in addresses.items():
-        public = keys.host_keys[name].with_suffix(".pub").read_text().split()
+        public = host_keys[name].with_suffix(".pub").read_text().split()
         lines.append(f"{address},{name},[127.0.0.1]:{ports[address]} {public[0]} {public[1]}\n")
     return "".join(lines)

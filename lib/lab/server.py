@@ -16,7 +16,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,9 +27,11 @@ from lib.errors import GroundworkError
 from lib.lab import keys, ssh, topology
 from lib.lab.control import PAGE, Control
 from lib.lab.control import make_app as control_app
+from lib.lab.dns import machine, service
 from lib.lab.faults import Faults
 from lib.lab.journal import Journal
-from lib.lab.programs.host import Host
+from lib.lab.programs import scripts
+from lib.lab.programs.host import Host, Output
 from lib.lab.programs.table import run as run_program
 from lib.lab.pve.api import Api
 from lib.lab.pve.http import make_app
@@ -59,6 +61,9 @@ class Lab:
         else:
             self.world.put("meta", "lab", meta | {"task_scale": shape.task_scale})  # speed is each start's own
             self.keys = self._keys({node["name"]: node["address"] for node in self._nodes()})
+            if not self.world.keys("nameserver"):  # a lab of before there was one
+                machine.build(self.world, self.cluster, self.keys)
+        self.hosts: dict[str, Host] = {}
         self.began = time.monotonic()
         self.journal = Journal(self.folder / "journal.jsonl")
         self.tally = Tally(self.folder / "journal.jsonl")
@@ -70,12 +75,18 @@ class Lab:
     def _nodes(self) -> list[dict[str, Any]]:
         return list(self.world.all("node").values())
 
+    def _machines(self) -> dict[str, str]:
+        """Return the address of every host that can be logged in to, the name server last."""
+        found = {node["name"]: node["address"] for node in self._nodes()}
+        return found | {one["name"]: one["address"] for one in self.world.all("nameserver").values()}
+
     def _keys(self, addresses: dict[str, str]) -> keys.Keys:
         return keys.prepare(self.folder, addresses)
 
     def _build(self) -> None:
         with self.world.transaction():
             topology.build(self.world, self.cluster, self.shape, self.keys)
+            machine.build(self.world, self.cluster, self.keys)
 
     def status(self) -> dict[str, Any]:
         """Say how it goes."""
@@ -87,12 +98,18 @@ class Lab:
             "latency_ms": self.latency * 1000,
             "task_scale": meta.get("task_scale"),
             "hosts": len(self._nodes()),
+            "name_server": self._name_server(),
             "guests": len(self.world.keys("guest")),
             "tasks": sum(task["status"] == "running" for task in self.world.all("task").values()),
             "faults": list(self.world.all("fault").values()),
             "page": self.page_url,
             **self.tally.told(),
         }
+
+    def _name_server(self) -> dict[str, Any]:
+        found = next(iter(self.world.all("nameserver").values()))
+        facts = {key: found[key] for key in ("name", "address", "backend", "service")}
+        return facts | {"running": service.is_running(self.world, found["name"])}
 
     def page(self, nonce: str) -> str:
         """Return the status page."""
@@ -107,7 +124,7 @@ class Lab:
         """Listen, write down where, say so, and go on until stopped."""
         async with contextlib.AsyncExitStack() as stack:
             before = self._previous_ports()
-            api, shells = {}, {}
+            api, shells, resolvers = {}, {}, {}
             for node in self._nodes():
                 name, address = node["name"], node["address"]
                 app = make_app(self.api, name, self.journal, self.faults)
@@ -115,21 +132,24 @@ class Lab:
                 context.load_cert_chain(self.keys.certificates[name])
                 port = await stack.enter_async_context(self._http(app, context, before.get(f"api {name}", 0)))
                 api[name] = f"https://127.0.0.1:{port}"
-                host = Host(self.world, name, self.api, self.faults)
-                shell = ssh.Shell(host, run_program, self.journal)
+            for name, address in self._machines().items():
+                host = self.hosts[name] = Host(self.world, name, self.api, self.faults)
+                shell = ssh.Shell(host, run_program, self.journal, self._scripts)
                 shells[address] = await stack.enter_async_context(
-                    self._ssh(shell, self.keys.host_keys[name], before.get(f"ssh {address}", 0))
+                    self._ssh(shell, keys.host_key(self.folder, name), before.get(f"ssh {address}", 0))
                 )
+                if name in self.world.keys("nameserver"):
+                    resolvers[address] = stack.enter_context(self._dns(host, before.get(f"dns {address}", 0)))
             control = Control(self.status, self.page, self.faults)
             port = await stack.enter_async_context(
                 self._http(control_app(control), None, before.get("control", 0), control=True)
             )
             self.page_url = f"http://127.0.0.1:{port}{PAGE}"
-            self._write_down(api, shells, port)
+            self._write_down(api, shells, resolvers, port)
             self._write(
                 "control.json", json.dumps({"url": f"http://127.0.0.1:{port}", "secret": control.secret}), 0o600
             )
-            self._write("lab.json", json.dumps(self._lab_json(api, shells), indent=1) + "\n", 0o644)
+            self._write("lab.json", json.dumps(self._lab_json(api, shells, resolvers), indent=1) + "\n", 0o644)
             if ready is not None:
                 ready.write("ready\n")
                 ready.close()
@@ -165,6 +185,18 @@ class Lab:
         finally:
             acceptor.close()
 
+    @contextlib.contextmanager
+    def _dns(self, host: Host, port: int) -> Iterator[int]:
+        from lib.lab.dns.listener import Listener
+
+        listener = Listener(host, self.journal, self.latency)
+        listener.open(port)
+        host.service_changed = listener.follow
+        try:
+            yield listener.port
+        finally:
+            listener.close()
+
     @contextlib.asynccontextmanager
     async def _relayed(self, inner: int, port: int) -> AsyncIterator[int]:
         server = await _at_port(lambda p: relay(p, inner, self.latency), port)
@@ -175,14 +207,14 @@ class Lab:
 
     # -------------------------------------------------------------- papers
 
-    def _lab_json(self, api: dict[str, str], shells: dict[str, int]) -> dict[str, Any]:
+    def _lab_json(self, api: dict[str, str], shells: dict[str, int], resolvers: dict[str, int]) -> dict[str, Any]:
         meta = self.world.get("meta", "lab") or {}
         return {
             "pid": os.getpid(),
             "pve_version": meta.get("version"),
             "api": api,
             "ssh": shells,
-            "dns": {},
+            "dns": resolvers,
             "kubernetes": {},
             "ca_file": f".lab/{keys.CA_FILE}",
             "ssh_key_file": f".lab/{keys.SSH_KEY_FILE}",
@@ -190,12 +222,14 @@ class Lab:
             "latency_ms": self.latency * 1000,
         }
 
-    def _write_down(self, api: dict[str, str], shells: dict[str, int], control: int) -> None:
+    def _write_down(self, api: dict[str, str], shells: dict[str, int], resolvers: dict[str, int], control: int) -> None:
         ports = {f"api {name}": int(url.rpartition(":")[2]) for name, url in api.items()}
         ports |= {f"ssh {address}": port for address, port in shells.items()} | {"control": control}
+        ports |= {f"dns {address}": port for address, port in resolvers.items()}
         self._write("ports.json", json.dumps(ports), 0o644)
-        addresses = {node["name"]: node["address"] for node in self._nodes()}
-        self._write("known_hosts", keys.known_hosts(self.keys, addresses, shells), 0o644)
+        machines = self._machines()
+        host_keys = {name: keys.host_key(self.folder, name) for name in machines}
+        self._write("known_hosts", keys.known_hosts(host_keys, machines, shells), 0o644)
 
     def _previous_ports(self) -> dict[str, int]:
         """Return the ports of the last start: a client that knows them shall find them again."""
@@ -213,9 +247,15 @@ class Lab:
 
     def _settle(self) -> None:
         """End the tasks that are due, and come back when the next one is; a request may start one meanwhile."""
-        due = self.api.settle()
+        due = min((each for each in (self.api.settle(), self._scripts()) if each is not None), default=None)
         wait = SETTLE_SECONDS if due is None else min(SETTLE_SECONDS, max(0.002, due - time.time()))
         asyncio.get_running_loop().call_later(wait, self._settle)
+
+    def _scripts(self) -> float | None:
+        return scripts.settle(self.world, self.hosts, self._script_line)
+
+    def _script_line(self, host: Host, script: dict[str, Any], argv: list[str], output: Output) -> None:
+        self.journal.write("script", host=host.address, path=script["path"], argv=ssh.masked(argv), exit=output.exit)
 
 
 async def _site(runner: web.AppRunner, context: ssl.SSLContext | None, port: int) -> web.TCPSite:

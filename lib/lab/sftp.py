@@ -17,7 +17,6 @@ from asyncssh import FXF_APPEND, FXF_CREAT, FXF_EXCL, FXF_READ, FXF_TRUNC, FXF_W
 from lib.lab.files import KEPT, TYPES
 from lib.lab.programs.host import Host
 from lib.lab.provenance import belief
-from lib.lab.pve import cluster
 
 if TYPE_CHECKING:
     from lib.lab.journal import Journal
@@ -54,7 +53,7 @@ class Sftp(asyncssh.SFTPServer):
         text = posixpath.normpath(posixpath.join("/root", path.decode(errors="surrogateescape")))
         self._journal.write("sftp", host=self._host.address, op=op, path=text)
         dropped = self._host.faults.take("ssh-drop", f"{self._host.address} {op} {text}")
-        if dropped or not cluster.is_reached(self._host.world, self._host.node):
+        if dropped or not self._host.is_up():
             self.connection.abort()
             raise ConnectionError("cut by a fault")
         return text

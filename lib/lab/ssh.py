@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from lib.lab import faults as fault
+from lib.lab.programs import scripts
 from lib.lab.programs.host import Host, Output
-from lib.lab.pve import cluster
 from lib.lab.sftp import Sftp
 
 if TYPE_CHECKING:
@@ -35,19 +35,24 @@ SECRET_WORD = re.compile(  # the second form is in the line of `sh -c LINE`
 )
 READS_STDIN = frozenset({"tee", "cat", "dd"})
 SEEN_AS_HUNG = 86400.0
+FOLLOWED_SECONDS = 0.02  # how often a script is looked after that somebody waits for
 
 
 class Shell:
-    """What the sessions of one host share: the host, how a program is run, and where it is written down."""
+    """What the sessions of one host share: the host, how a program is run, and where it is written down.
 
-    def __init__(self, host: Host, run: Run, journal: Journal) -> None:
+    `settle` lets scripts run as far as they get.
+    """
+
+    def __init__(self, host: Host, run: Run, journal: Journal, settle: Callable[[], object]) -> None:
         self.host = host
         self.run = run
         self.journal = journal
+        self.settle = settle
 
 
 class Login(asyncssh.SSHServer):
-    """Let root in, with a key of his authorized_keys or the password; nobody else."""
+    """Let root in (on a name server: its own user), with a key of authorized_keys or the password; nobody else."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -56,7 +61,7 @@ class Login(asyncssh.SSHServer):
         """Cut the connection where a fault says so."""
         self.connection = conn
         host = self._shell.host
-        if not cluster.is_reached(host.world, host.node) or host.faults.take("ssh-refuse", host.address):
+        if not host.is_up() or host.faults.take("ssh-refuse", host.address):
             conn.abort()
 
     def begin_auth(self, username: str) -> bool:
@@ -69,11 +74,12 @@ class Login(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Compare with authorized_keys as it is in the world now."""
-        if username != "root":
+        if username not in self._shell.host.users:
             return False
+        home = "/root" if username == "root" else f"/home/{username}"
         with contextlib.suppress(OSError):
             offered = key.public_data
-            text = self._shell.host.files.read("/root/.ssh/authorized_keys").decode(errors="replace")
+            text = self._shell.host.files.read(f"{home}/.ssh/authorized_keys").decode(errors="replace")
             for line in text.splitlines():
                 with contextlib.suppress(asyncssh.KeyImportError):
                     if line.strip() and asyncssh.import_public_key(line).public_data == offered:
@@ -86,6 +92,8 @@ class Login(asyncssh.SSHServer):
 
     def validate_password(self, username: str, password: str) -> bool:
         """Compare with the digest in the world."""
+        if username not in self._shell.host.users:
+            return False
         user = self._shell.host.world.get("user", f"{username}@pam") or {}
         given = hashlib.sha256(password.encode()).hexdigest()
         return hmac.compare_digest(given, str(user.get("password_sha256", "")))
@@ -114,7 +122,8 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
 
 async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> None:
     began = time.monotonic()
-    if not cluster.is_reached(shell.host.world, shell.host.node):
+    user = process.get_extra_info("username")
+    if not shell.host.is_up():
         process.get_extra_info("connection").abort()
         return
     line = process.command
@@ -135,21 +144,37 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
         output, cut = _execute(shell, line, argv, stdin)
     limit = _limit(argv)
     scale = float(shell.host.meta().get("task_scale", 0.0))
-    seconds = output.seconds if output.seconds == SEEN_AS_HUNG else output.seconds * scale
+    left = False  # the client has closed its channel; its connection may well go on
+    if output.script and not cut:
+        ended = await _followed(shell, process, output.script)
+        left, output = ended is None, ended or output
+    seconds = output.seconds if output.seconds == SEEN_AS_HUNG else output.pause + output.seconds * scale
     if limit is not None and seconds > limit:
         seconds, output = limit, Output(124)
     if seconds > 0:
         await asyncio.sleep(seconds)
     milliseconds = round((time.monotonic() - began) * 1000, 1)
-    user = process.get_extra_info("username")
-    told = None if cut else output.exit
+    told = None if cut or left else output.exit
     shell.journal.write("ssh", host=shell.host.address, user=user, argv=masked(argv), exit=told, ms=milliseconds)
+    if left:
+        return
     if cut:
         process.get_extra_info("connection").abort()
         return
     process.stdout.write(output.stdout if isinstance(output.stdout, bytes) else output.stdout.encode())
     process.stderr.write(output.stderr.encode())
     process.exit(output.exit)
+
+
+async def _followed(shell: Shell, process: asyncssh.SSHServerProcess[bytes], script: str) -> Output | None:
+    """Wait until a script ends; None where its client is gone before, and it goes on."""
+    shell.settle()
+    while not process.is_closing():
+        output = scripts.ended(shell.host.world, script)
+        if output is not None:
+            return output
+        await asyncio.sleep(FOLLOWED_SECONDS)
+    return None
 
 
 async def _stdin(process: asyncssh.SSHServerProcess[bytes], argv: list[str]) -> bytes:

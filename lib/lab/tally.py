@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.lab import sftp
+from lib.lab.dns import service
 from lib.lab.programs import table
 from lib.lab.provenance import KINDS, RECORDED, Provenance, undeclared
 from lib.lab.pve import api
@@ -20,6 +21,10 @@ def source_of(line: dict[str, Any]) -> Provenance | None:
         return _of_request(line["method"], line["path"], line["user"], line["status"])
     if line["kind"] == "ssh":
         return None if line["exit"] is None else table.source(line["argv"], line["exit"])
+    if line["kind"] == "script":
+        return table.source(line["argv"], line["exit"])
+    if line["kind"] == "dns":
+        return None if line["rcode"] is None else service.SOURCE
     return sftp.SOURCE if line["kind"] == "sftp" else undeclared(line["kind"])
 
 

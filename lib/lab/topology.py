@@ -205,6 +205,13 @@ def _system(world: World, host: Host, pve: str, keys: Keys, hosts: list[Host], c
         files.write(path, text.encode(), 0o600 if path.startswith("/root") else 0o644)
 
 
+def public_address(world: World, name: str) -> str | None:
+    """Return the address of a name of the simulated internet, None where it has none."""
+    if name not in reachable_names(world):
+        return None
+    return f"198.51.100.{1 + hashlib.sha256(name.encode()).digest()[0] % 250}"
+
+
 def reachable_names(world: World) -> set[str]:
     """Return the host names of the simulated internet."""
     meta = world.get("meta", "lab") or {}

@@ -10,6 +10,8 @@ The kinds (owned by the module named):
     pool, storage, guest, task              lib/lab/pve/
     host                                    lib/lab/programs/ (packages, units, mounts … of one host)
     file, rbd                               lib/lab/files.py
+    nameserver, loaded                      lib/lab/dns/ (the host, and what its service has read)
+    process                                 lib/lab/programs/scripts.py
     fault                                   lib/lab/faults.py
 """
 

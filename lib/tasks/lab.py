@@ -15,7 +15,8 @@ from lib.errors import GroundworkError, UsageError
 
 KINDS = (
     "reset", "timeout", "500", "595", "401", "lock", "task-fail", "ssh-drop", "ssh-refuse", "exit",
-    "agent-silent", "disk-full", "slow", "dns-servfail", "partition",
+    "agent-silent", "disk-full", "slow", "dns-servfail", "dns-refused",
+    "dns-truncated", "partition",
 )  # fmt: skip
 
 

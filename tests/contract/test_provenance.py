@@ -11,7 +11,7 @@ from lib.lab.provenance import RECORDED, SCHEMA, TOOL
 from lib.lab.pve.api import ROUTES, find
 from lib.lab.replay.recording import exchanges_of, load
 from tests.contract.recordings import COMMANDS, REST, schema
-from tests.lab import test_network_programs, test_programs, test_storage_programs
+from tests.lab import test_name_server, test_network_programs, test_programs, test_storage_programs
 
 FEW = 25
 Named = set[tuple[str, str]]
@@ -79,4 +79,5 @@ def test_what_claims_the_schema_is_described_there() -> None:
 def test_what_claims_a_real_tool_is_compared_with_it() -> None:
     compared = {line.split()[0] for line in test_programs.BESIDE_THE_REAL}
     compared |= test_storage_programs.BESIDE_THE_REAL | test_network_programs.BESIDE_THE_REAL
+    compared |= test_name_server.BESIDE_THE_REAL
     assert {name for name, by in SOURCES.items() if by == TOOL} - compared == set()

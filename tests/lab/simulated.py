@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lib.config.cluster import load_cluster
 from lib.lab import keys, topology
+from lib.lab.dns import machine
 from lib.lab.faults import Faults
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.table import run
@@ -26,8 +27,10 @@ class Simulated:
         self.keys = keys.prepare(folder, {host.name: host.address for host in hosts})
         self.world = World()
         topology.build(self.world, CLUSTER, Shape(pve=pve, task_scale=0.0), self.keys)
+        machine.build(self.world, CLUSTER, self.keys)
         self.api = Api(self.world)
-        self.hosts = {host.name: Host(self.world, host.name, self.api, Faults(self.world)) for host in hosts}
+        names = [*(host.name for host in hosts), *self.world.keys("nameserver")]
+        self.hosts = {name: Host(self.world, name, self.api, Faults(self.world)) for name in names}
 
     def run(self, line: str, on: str = "node1", stdin: bytes = b"") -> Output:
         """Run a command line."""

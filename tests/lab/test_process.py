@@ -68,7 +68,8 @@ def test_lab_json_says_where_everything_is(running: Path) -> None:
     keys = ["pid", "pve_version", "api", "ssh", "dns", "kubernetes", "ca_file", "ssh_key_file", "root_password_file"]
     assert list(lab) == [*keys, "latency_ms"]
     assert list(lab["api"]) == [host.name for host in CLUSTER.proxmox.hosts]
-    assert list(lab["ssh"]) == [host.address for host in CLUSTER.proxmox.hosts]
+    assert list(lab["ssh"]) == [*(host.address for host in CLUSTER.proxmox.hosts), CLUSTER.dns.server]
+    assert list(lab["dns"]) == [CLUSTER.dns.server]
     for key in ("ca_file", "ssh_key_file", "root_password_file"):
         assert (running / lab[key]).is_file()
     for name in ("ssh_key", "root_password", "control.json"):

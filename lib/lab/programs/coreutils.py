@@ -78,9 +78,15 @@ def _fields(host: Host, path: str, found: Document, target: str) -> dict[str, st
         "a": f"{found['mode']:o}", "A": modes.filemode(mode), "F": kind, "f": f"{mode:x}",
         "U": who, "G": "root", "u": str(found["uid"]), "g": "0", "Y": str(int(found["mtime"])),
         "y": _iso(found["mtime"]), "X": str(int(found["mtime"])), "Z": str(int(found["mtime"])),
+        "d": _device(host, path),
         "h": "1", "i": str(int(hashlib.sha256(path.encode()).hexdigest()[:7], 16)), "B": "512",
         "b": str(-(-int(found["size"]) // 512)), "o": "4096", "m": _mounted_at(host, path), "%": "%",
     }  # fmt: skip
+
+
+def _device(host: Host, path: str) -> str:
+    """Return a number of the filesystem that the path is on."""
+    return str(int(hashlib.sha256(host.files.place(host.path(path))[0].encode()).hexdigest()[:4], 16))
 
 
 def _mounted_at(host: Host, path: str) -> str:
@@ -188,18 +194,40 @@ def head(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 def grep(host: Host, argv: list[str], stdin: bytes) -> Output:
-    """Print the lines that match."""
-    options, words = parse(argv, "q c F E i x s h v", "e")
-    pattern = options.get("e") or words.pop(0)
+    """Print the lines that match; with several files, -H or -r, each with its file."""
+    options, words = parse(argv, "q c F E i x s h v r R H", "e")
+    pattern = options["e"] if "e" in options else words.pop(0)
     flags = re.IGNORECASE if "i" in options else 0
     wanted = re.compile(re.escape(pattern) if "F" in options else pattern, flags)
-    done = cat(host, words, stdin)
-    text = (done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode()).decode(errors="replace")
     matches = wanted.fullmatch if "x" in options else wanted.search
-    lines = [line for line in text.splitlines() if bool(matches(line)) != ("v" in options)]
-    errors = "" if "s" in options else done.stderr.replace("cat: ", "grep: ")
-    out = f"{len(lines)}\n" if "c" in options else "" if "q" in options else "".join(f"{line}\n" for line in lines)
-    return Output(2 if done.exit and not lines else 0 if lines else 1, out, errors)
+    deep = bool({"r", "R"} & set(options))
+    named = ("H" in options or deep or len(words) > 1) and "h" not in options
+    out, errors, hits = "", "", 0
+    for path in _below(host, words) if deep else words or ["-"]:
+        done = cat(host, [path], stdin)
+        errors += done.stderr.replace("cat: ", "grep: ")
+        text = (done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode()).decode(errors="replace")
+        lines = [line for line in text.splitlines() if bool(matches(line)) != ("v" in options)]
+        hits += len(lines)
+        if "q" in options and hits:
+            return Output(0, "", "" if "s" in options else errors)
+        head = f"{path}:" if named else ""
+        if not done.exit:
+            out += f"{head}{len(lines)}\n" if "c" in options else "".join(f"{head}{line}\n" for line in lines)
+    code = 2 if errors else 0 if hits else 1
+    return Output(code, "" if "q" in options else out, "" if "s" in options else errors)
+
+
+def _below(host: Host, paths: list[str]) -> list[str]:
+    """Return the files at and below paths; what is not there is kept, so that it is complained of."""
+    found: list[str] = []
+    for path in paths:
+        if not host.files.is_dir(host.path(path)):
+            found.append(path)
+            continue
+        inner = [posixpath.join(path, name) for name in host.files.listdir(host.path(path))]
+        found += _below(host, inner)
+    return found
 
 
 def cmp(host: Host, argv: list[str], stdin: bytes) -> Output:
@@ -222,6 +250,9 @@ def tee(host: Host, argv: list[str], stdin: bytes) -> Output:
         where = host.path(path)
         before = host.files.read(where) if "a" in options and host.files.exists(where) else b""
         try:
+            if host.faults.take("disk-full", f"{host.address} tee {where}"):
+                host.files.write(where, before)
+                return Output(1, stdin, f"tee: {path}: No space left on device\n")
             host.files.write(where, before + stdin)
         except OSError as error:
             return Output(1, stdin, f"tee: {path}: {strerror(error)}\n")

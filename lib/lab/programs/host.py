@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lib.lab.files import Files
+from lib.lab.pve import cluster
 from lib.lab.world import Document, World
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Output:
     stdout: str | bytes = ""
     stderr: str = ""
     seconds: float = 0.0
+    pause: float = 0.0  # seconds that it takes in any lab, however fast
+    script: str = ""  # the process that it is the beginning of: it ends when that does
 
 
 class Host:
@@ -35,11 +38,27 @@ class Host:
         self.faults = faults
         self.files = Files(world, node)
         self.cwd = "/root"
+        self.service_changed: Callable[[], None] = lambda: None  # the name service was started, stopped or reloaded
+
+    def _machine(self) -> Document:
+        return self.world.peek("node", self.node) or self.world.peek("nameserver", self.node) or {}
 
     @property
     def address(self) -> str:
         """The host's address."""
-        return str((self.world.get("node", self.node) or {}).get("address", self.node))
+        return str(self._machine().get("address", self.node))
+
+    @property
+    def users(self) -> list[str]:
+        """Who may log in."""
+        return list(self._machine().get("users", ["root"]))
+
+    def is_up(self) -> bool:
+        """Tell whether who tries now reaches the host: it is on, and no fault has cut it off."""
+        if self.world.get("node", self.node) is not None:
+            return cluster.is_reached(self.world, self.node)
+        cut = self.faults.take("partition", f"{self.node} {self.address}")
+        return bool(self._machine().get("online", True)) and cut is None
 
     def system(self) -> Document:
         """Return the host's system document: packages, units, mounts, mapped."""

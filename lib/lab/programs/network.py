@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import re
 from typing import Any
 
+from lib.lab.dns import service
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import TOOL, belief
 from lib.lab.pve import cluster
-from lib.lab.topology import reachable_names
+from lib.lab.topology import public_address
 
 
 def _links(host: Host) -> list[dict[str, Any]]:
@@ -100,16 +100,31 @@ def lookup(host: Host, name: str) -> list[str]:
         words = line.partition("#")[0].split()
         if name in words[1:]:
             return [words[0]]
+    return _asked(host, name)
+
+
+def _asked(host: Host, name: str) -> list[str]:
+    """Ask the name servers of /etc/resolv.conf; those that are not simulated know the internet alone."""
     servers = re.findall(r"^nameserver\s+(\S+)", host.files.read("/etc/resolv.conf").decode(), re.MULTILINE)
-    answering = set(host.meta().get("nameservers", []))
-    if name not in reachable_names(host.world) or not answering & set(servers):
-        return []
-    return [f"198.51.100.{1 + hashlib.sha256(name.encode()).digest()[0] % 250}"]
+    for address in servers:
+        simulated = service.server_of(host.world, address)
+        if simulated is None:
+            public = public_address(host.world, name)
+            if address in host.meta().get("nameservers", []):
+                return [public] if public else []
+            continue
+        answering = service.answering(host.world, simulated)
+        if answering is not None and Host(host.world, simulated, None, host.faults).is_up():
+            return [record.data for record in answering.answer(name.lower(), "A").records if record.type == "A"]
+    return []
 
 
 def answers(host: Host, address: str) -> bool:
     """Tell whether a ping is answered: by gateway, name servers, hosts, running guests and the internet."""
     meta = host.meta()
+    simulated = service.server_of(host.world, address)
+    if simulated is not None:
+        return Host(host.world, simulated, None, host.faults).is_up()
     if address in ("127.0.0.1", meta.get("gateway"), *meta.get("nameservers", [])) or address.startswith("198.51.100."):
         return True
     for name, node in host.world.all("node").items():

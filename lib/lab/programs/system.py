@@ -79,6 +79,16 @@ def uptime(host: Host, argv: list[str], stdin: bytes) -> Output:
     return Output(0, f" up {int((time.time() - booted) // 86400)} days\n")
 
 
+def sleep(host: Host, argv: list[str], stdin: bytes) -> Output:
+    """Take time: as many seconds as it says, however fast the lab is."""
+    try:
+        seconds = float(argv[0].removesuffix("s"))
+    except (IndexError, ValueError):
+        told = f"sleep: invalid time interval '{argv[0]}'" if argv else "sleep: missing operand"
+        return Output(1, "", f"{told}\nTry 'sleep --help' for more information.\n")
+    return Output(pause=seconds)
+
+
 def which(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print where a program is."""
     from lib.lab.programs.table import find
@@ -102,6 +112,7 @@ PROGRAMS = {
     "uptime": uptime,
     "which": which,
     "echo": echo,
+    "sleep": sleep,
     "whoami": lambda host, argv, stdin: Output(0, "root\n"),
     "true": lambda host, argv, stdin: Output(),
     "false": lambda host, argv, stdin: Output(1),

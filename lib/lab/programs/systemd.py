@@ -10,6 +10,7 @@ import posixpath
 import re
 import shlex
 
+from lib.lab.dns import service
 from lib.lab.programs import blocks
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
@@ -27,6 +28,8 @@ def systemctl(host: Host, argv: list[str], stdin: bytes) -> Output:
     if verb == "daemon-reload":
         host.change(loaded={name: host.files.read(f"{FOLDER}/{name}").decode() for name in _written(host)})
         return Output(seconds=0.2)
+    if verb == "reload":
+        return _reload(host, names)
     if verb == "show":
         return _show(host, names, options)
     action = VERBS.get(verb)
@@ -50,6 +53,21 @@ def _full(name: str) -> str:
 
 def _written(host: Host) -> list[str]:
     return [name for name in host.files.listdir(FOLDER) if host.files.stat(f"{FOLDER}/{name}")["type"] == "file"]
+
+
+def _reload(host: Host, names: list[str]) -> Output:
+    """Let services read again; only a name service can."""
+    for name in names:
+        if not _known(host, name):
+            return Output(5, "", f"Failed to reload {name}: Unit {name} not found.\n")
+        if name != service.unit_of(host):
+            told = f"Failed to reload {name}: Job type reload is not applicable for unit {name}.\n"
+            return Output(1, "", told)
+        if not active(host, name):
+            return Output(1, "", f"{name} is not active, cannot reload.\n")
+        if service.reload(host):
+            return Output(1, "", f"Job for {name} failed.\n")
+    return Output(seconds=0.1)
 
 
 def _units(host: Host) -> dict[str, Document]:
@@ -91,6 +109,8 @@ def active(host: Host, name: str) -> bool:
     """Tell whether a unit is active; a mount unit is what is mounted."""
     if name.endswith(".mount"):
         return unescape_path(name.removesuffix(".mount")) in host.files.mounts()
+    if name == service.unit_of(host):
+        return service.is_running(host.world, host.node)
     return bool(_units(host).get(name, {}).get("active"))
 
 
@@ -109,7 +129,10 @@ def start(host: Host, name: str, now: bool = False) -> Output:
         if done.exit and other in needed:
             told = f"A dependency job for {name} failed. See 'journalctl -xe' for details.\n"
             return Output(1, "", told)
-    problem = _mount(host, name, text) if name.endswith(".mount") else _execute(host, text, "ExecStart")
+    if name == service.unit_of(host):
+        problem = service.start(host)
+    else:
+        problem = _mount(host, name, text) if name.endswith(".mount") else _execute(host, text, "ExecStart")
     if problem:
         _set(host, name, active=False, failed=problem)
         kind = "the control process exited with error code"
@@ -158,6 +181,8 @@ def stop(host: Host, name: str, now: bool = False) -> Output:
         done = blocks.umount(host, [unescape_path(name.removesuffix(".mount"))], b"")
         if done.exit:
             return Output(1, "", f"Job for {name} failed.\n")
+    elif name == service.unit_of(host):
+        service.stop(host)
     else:
         _execute(host, _text(host, name) or "", "ExecStop")
     _set(host, name, active=False)

@@ -6,7 +6,21 @@ import contextlib
 import errno
 import shlex
 
-from lib.lab.programs import blocks, coreutils, folders, images, network, packages, proxmox, rbd, system, systemd, web
+from lib.lab.programs import (
+    blocks,
+    coreutils,
+    folders,
+    images,
+    name_server,
+    network,
+    packages,
+    proxmox,
+    rbd,
+    scripts,
+    system,
+    systemd,
+    web,
+)  # fmt: skip
 from lib.lab.programs.arguments import BadOptionError
 from lib.lab.programs.host import Host, Output, Program
 from lib.lab.provenance import RECORDED, TOOL, Provenance, belief, undeclared
@@ -22,6 +36,7 @@ PROGRAMS: dict[str, Program] = {
     **images.PROGRAMS,
     **network.PROGRAMS,
     **web.PROGRAMS,
+    **name_server.PROGRAMS,
     **proxmox.PROGRAMS,
 }
 SOURCES: dict[str, Provenance] = {
@@ -35,11 +50,21 @@ SOURCES: dict[str, Provenance] = {
     **images.SOURCES,
     **network.SOURCES,
     **web.SOURCES,
+    **name_server.SOURCES,
     **proxmox.SOURCES,
 }
 _NO_PROGRAM = belief("what bash, env and timeout say of a line without a program")
 NEED_CEPH = frozenset({"rbd", "ceph"})
-FROM_PACKAGE = {"virt-customize": "libguestfs-tools", "dig": "bind9-dnsutils", "host": "bind9-host", "curl": "curl"}
+FROM_PACKAGE = {
+    "virt-customize": "libguestfs-tools",
+    "dig": "bind9-dnsutils",
+    "host": "bind9-host",
+    "curl": "curl",
+    "dnsmasq": "dnsmasq-base",
+    "named-checkconf": "bind9-utils",
+    "named-checkzone": "bind9-utils",
+    "rndc": "bind9-utils",
+}
 PREINSTALLED = frozenset({"curl"})
 
 
@@ -53,8 +78,14 @@ def run(host: Host, argv: list[str], stdin: bytes) -> Output:
         return _timeout(host, rest, stdin)
     if short == "env":
         return _env(host, rest, stdin)
+    if short in ("nohup", "sudo"):
+        return _plainly(host, argv, stdin)
     if is_shell(argv):
         return _shell(host, rest[1], stdin)
+    if is_script(argv):
+        return scripts.start(host, argv[1])
+    if done := name_server.init_script(host, name, rest):
+        return done
     program = find(host, name)
     if program is None:
         what = "No such file or directory" if "/" in name else "command not found"
@@ -80,6 +111,8 @@ def find(host: Host, name: str) -> Program | None:
     if folder and folder not in ("/bin", "/usr/bin", "/sbin", "/usr/sbin"):
         return None
     system_of_host = host.system()
+    if short in proxmox.PROGRAMS and "pve-manager" not in system_of_host.get("packages", {}):
+        return None
     if short in NEED_CEPH and not system_of_host.get("ceph"):
         return None
     package = FROM_PACKAGE.get(short)
@@ -105,6 +138,19 @@ def source(argv: list[str], exit: int) -> Provenance:
 def is_shell(argv: list[str]) -> bool:
     """Tell whether a command line is `sh -c LINE`, as other tools wrap what they run."""
     return len(argv) == 3 and argv[0] in ("sh", "/bin/sh") and argv[1] == "-c"
+
+
+def is_script(argv: list[str]) -> bool:
+    """Tell whether a command line is `sh FILE`."""
+    return len(argv) == 2 and argv[0] in ("sh", "/bin/sh") and not argv[1].startswith("-")
+
+
+def _plainly(host: Host, argv: list[str], stdin: bytes) -> Output:
+    """Run what follows `nohup` or `sudo -n`: nobody hangs up on a command here, and everybody is root."""
+    words = argv[1:]
+    while words and words[0] == "-n":
+        words = words[1:]
+    return run(host, words, stdin)
 
 
 def _shell(host: Host, line: str, stdin: bytes) -> Output:

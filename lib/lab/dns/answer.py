@@ -1,0 +1,34 @@
+"""Own what a simulated name server says to one question, as text: no wire format, no back end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rr:
+    """One resource record; `name` has no dot at its end, `data` is as in a zone file, its names whole."""
+
+    name: str
+    ttl: int
+    type: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said: the code, and the records of each section."""
+
+    rcode: str = "NOERROR"
+    records: tuple[Rr, ...] = ()
+    authority: tuple[Rr, ...] = ()
+    additional: tuple[Rr, ...] = ()
+    authoritative: bool = False
+
+
+class ConfigurationRefusedError(Exception):
+    """A daemon does not take its configuration: what it prints, and the code it ends with."""
+
+    def __init__(self, text: str, exit: int = 1) -> None:
+        super().__init__(text)
+        self.exit = exit

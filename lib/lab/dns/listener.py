@@ -1,0 +1,242 @@
+"""Own the sockets that a simulated name server answers on: UDP and TCP at one loopback port, faults, latency, journal.
+
+Where the service is dead nobody listens, and a client is refused at once; the port stays ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+from lib.lab.dns import service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lib.lab.dns.answer import Answer, Rr
+    from lib.lab.journal import Journal
+    from lib.lab.programs.host import Host
+
+LOOPBACK = "127.0.0.1"
+SMALLEST = 512  # bytes that a client without EDNS takes over UDP
+LARGEST = 1232
+
+
+class Listener:
+    """One name server's sockets."""
+
+    def __init__(self, host: Host, journal: Journal, latency: float) -> None:
+        self._host = host
+        self._journal = journal
+        self._half = latency / 2
+        self._loop = asyncio.get_running_loop()
+        self._reserved: list[socket.socket] = []
+        self._packets: socket.socket | None = None
+        self._server: asyncio.Task[None] | None = None
+        self.port = 0
+
+    # ------------------------------------------------------------- sockets
+
+    def open(self, port: int) -> None:
+        """Take a port (0 or a taken one: any that is free for both protocols), and listen if the service runs."""
+        while True:
+            port = port if _is_free(port) else 0
+            packets = _bound(socket.SOCK_DGRAM, port)
+            taken = packets.getsockname()[1] if packets else 0
+            stream = _bound(socket.SOCK_STREAM, taken) if packets else None
+            if packets and stream:
+                break
+            for each in filter(None, (packets, stream)):
+                each.close()
+            port = 0
+        packets.connect((LOOPBACK, taken))  # with a peer of its own it takes no stranger's packet, and refuses it
+        self._reserved = [packets, stream]
+        self.port = taken
+        self.follow()
+
+    def follow(self) -> None:
+        """Listen where the service runs, and do not where it is dead."""
+        runs = service.is_running(self._host.world, self._host.node)
+        if runs and self._packets is None:
+            packets, stream = _bound(socket.SOCK_DGRAM, self.port), _bound(socket.SOCK_STREAM, self.port)
+            assert packets
+            assert stream
+            stream.listen(128)
+            self._packets = packets
+            self._loop.add_reader(packets, self._packet, packets)
+            self._server = self._loop.create_task(self._serve(stream))
+        elif not runs and self._packets is not None:
+            self._silence()
+
+    def _silence(self) -> None:
+        if self._packets is not None and self._server is not None:
+            self._loop.remove_reader(self._packets)
+            self._packets.close()
+            self._server.cancel()
+            self._packets = self._server = None
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._silence()
+        for each in self._reserved:
+            each.close()
+
+    # ----------------------------------------------------------------- UDP
+
+    def _packet(self, packets: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            data, peer = packets.recvfrom(65535)
+            self._loop.call_later(self._half, self._answer_packet, data, peer)
+
+    def _answer_packet(self, data: bytes, peer: tuple[str, int]) -> None:
+        answer = self._wire(data, over_udp=True)
+        if answer is not None:
+            self._loop.call_later(self._half, self._send, answer, peer)
+
+    def _send(self, answer: bytes, peer: tuple[str, int]) -> None:
+        if self._packets is not None:
+            with contextlib.suppress(OSError):
+                self._packets.sendto(answer, peer)
+
+    # ----------------------------------------------------------------- TCP
+
+    async def _serve(self, stream: socket.socket) -> None:
+        connections: set[asyncio.StreamWriter] = set()
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.add(writer)
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await self._talk(reader, writer)
+            connections.discard(writer)
+            writer.close()
+
+        server = await asyncio.start_server(talk, sock=stream)
+        try:
+            await server.serve_forever()
+        finally:
+            for writer in connections:
+                writer.transport.abort()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self._half * 2)  # SYN and its answer
+        while True:
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            data = await reader.readexactly(length)
+            await asyncio.sleep(self._half)
+            answer = self._wire(data, over_udp=False)
+            if answer is None:
+                writer.transport.abort()
+                return
+            await asyncio.sleep(self._half)
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            await writer.drain()
+
+    # ------------------------------------------------------------- answers
+
+    def _wire(self, data: bytes, over_udp: bool) -> bytes | None:
+        """Answer one message; None is silence."""
+        try:
+            query = dns.message.from_wire(data)
+        except dns.exception.DNSException:
+            return None
+        if not self._host.is_up():
+            return None
+        response = dns.message.make_response(query, recursion_available=True)
+        if query.opcode() != dns.opcode.QUERY or len(query.question) != 1:
+            response.set_rcode(dns.rcode.NOTIMP)
+            return response.to_wire()
+        asked = query.question[0]
+        name, kind = asked.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(asked.rdtype)
+        rcode = self._fill(response, name, kind, over_udp)
+        self._journal.write("dns", host=self._host.address, name=name, type=kind, rcode=rcode)
+        if rcode is None:
+            return None
+        limit = min(LARGEST, max(SMALLEST, query.payload)) if over_udp else 65535
+        try:
+            return response.to_wire(max_size=limit)
+        except dns.exception.TooBig:
+            return _truncated(query, response).to_wire()
+
+    def _fill(self, response: dns.message.Message, name: str, kind: str, over_udp: bool) -> str | None:
+        """Put the answer of a fault or of the service into the response; return its code, None for silence."""
+        faults, subject = self._host.faults, f"{self._host.address} {name} {kind}"
+        answering = service.answering(self._host.world, self._host.node)
+        if answering is None or faults.take("timeout", subject):
+            return None
+        for code in ("SERVFAIL", "REFUSED"):
+            if faults.take(f"dns-{code.lower()}", subject):
+                response.set_rcode(dns.rcode.from_text(code))
+                return code
+        if over_udp and faults.take("dns-truncated", subject):
+            response.flags |= dns.flags.TC
+            return "NOERROR"
+        answer = answering.answer(name.lower(), kind)
+        _written(response, answer)
+        return answer.rcode
+
+
+def _is_free(port: int) -> bool:
+    """Tell whether no socket has the port, not even one that would share it: that would be another lab's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as alone:
+        try:
+            alone.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _bound(kind: socket.SocketKind, port: int) -> socket.socket | None:
+    """Return a socket at the port, which our own sockets may share; None where another program has it."""
+    found = socket.socket(socket.AF_INET, kind)
+    found.setblocking(False)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((LOOPBACK, port))
+    except OSError:
+        found.close()
+        return None
+    return found
+
+
+def _written(response: dns.message.Message, answer: Answer) -> None:
+    response.set_rcode(dns.rcode.from_text(answer.rcode))
+    if answer.authoritative:
+        response.flags |= dns.flags.AA
+    for records, section in (
+        (answer.records, response.answer),
+        (answer.authority, response.authority),
+        (answer.additional, response.additional),
+    ):
+        section += _rrsets(records)
+
+
+def _rrsets(records: Iterable[Rr]) -> list[dns.rrset.RRset]:
+    """Put records of one name and type together, in order."""
+    found: dict[tuple[str, str], list[Rr]] = {}
+    for record in records:
+        found.setdefault((record.name.lower(), record.type), []).append(record)
+    return [
+        dns.rrset.from_text(f"{rows[0].name}.", rows[0].ttl, dns.rdataclass.IN, rows[0].type, *(r.data for r in rows))
+        for rows in found.values()
+    ]
+
+
+def _truncated(query: dns.message.Message, full: dns.message.Message) -> dns.message.Message:
+    response = dns.message.make_response(query, recursion_available=True)
+    response.set_rcode(full.rcode())
+    response.flags |= dns.flags.TC | (full.flags & dns.flags.AA)
+    return response
