@@ -1,4 +1,4 @@
-"""Own the files that a name server gets: zones, or dnsmasq's file, rendered from the records. No I/O.
+"""Own the files that a name server gets: zones, or dnsmasq's file, rendered from the records.
 
 The paths are below `dns/`. What a zone is not asked about (timers) is the template's.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 
 from lib.config.model import Cluster
 from lib.config.records_model import (
@@ -20,29 +22,75 @@ from lib.config.records_model import (
     reverse_zone,
     strings,
 )
-from lib.facts.zones import next_serial, serial_of
+from lib.facts.zones import is_newer, next_serial, serial_of
 from lib.render import render
 
+PLACES = ("dnsmasq.conf", "named.conf", "zones/*.zone")
 MARK = "Written by `invoke dns.render`"  # in the first line of every file
 
 
-def render_files(cluster: Cluster, records: Sequence[Record], tracked: Mapping[str, str]) -> dict[str, str]:
+def tracked_files(folder: Path) -> dict[str, str]:
+    """Return what lies in dns/ where rendered files belong: path below it → text, line ends as they are."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes().decode(errors="replace")
+        for place in PLACES
+        for path in sorted(folder.glob(place))
+    }
+
+
+@dataclass(frozen=True)
+class There:
+    """What a name server has: the text of each zone's file, and the serial that it answers with."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    serials: Mapping[str, int] = field(default_factory=dict)
+
+
+def render_files(
+    cluster: Cluster, records: Sequence[Record], tracked: Mapping[str, str], there: There | None = None
+) -> dict[str, str]:
     """Return path → text of every file for the chosen back end.
 
-    A zone keeps the serial of its tracked text as long as it says the same.
+    A zone keeps the serial of its tracked text, or of its text on the server, as long as it says the same.
     """
-    zones = _by_zone(cluster, records)
+    zones = by_zone(cluster, records)
     if cluster.dns.backend == "dnsmasq":
         return {"dnsmasq.conf": _dnsmasq(cluster, records, list(zones))}
-    folder = cluster.dns.zones or f"{cluster.dns.file}.zones"
-    files = {"named.conf": render("dns-named.conf.j2", mark=MARK, file=cluster.dns.file, folder=folder, zones=zones)}
-    for zone, inside in zones.items():
-        path = f"zones/{zone}.zone"
-        files[path] = _current(cluster, zone, inside, tracked.get(path, ""))
-    return files
+    texts = {
+        zone: _current(cluster, zone, inside, tracked.get(_path(zone), ""), there or There())
+        for zone, inside in zones.items()
+    }
+    named = [(zone, _place(cluster, zone, text)) for zone, text in texts.items()]
+    own = render("dns-named.conf.j2", mark=MARK, file=cluster.dns.file, zones=named)
+    return {"named.conf": own, **{_path(zone): text for zone, text in texts.items()}}
 
 
-def _by_zone(cluster: Cluster, records: Iterable[Record]) -> dict[str, list[Record]]:
+def _path(zone: str) -> str:
+    return f"zones/{zone}.zone"
+
+
+def zones_folder(cluster: Cluster) -> str:
+    """Return the folder on the server that holds our zone files."""
+    return cluster.dns.zones or f"{cluster.dns.file}.zones"
+
+
+def _place(cluster: Cluster, zone: str, text: str) -> str:
+    """Return where a zone's file is on the server.
+
+    Its serial is a part of its name. So a new one never overwrites one that is in use, and all of
+    them take effect with the one file that names them.
+    """
+    return f"{zones_folder(cluster)}/{zone}.{serial_of(text)}.zone"
+
+
+def on_server(cluster: Cluster, files: Mapping[str, str]) -> dict[str, str]:
+    """Return rendered files by their path on the server; the last one is `dns.file`, which puts all into effect."""
+    zones = {path[6:-5]: text for path, text in files.items() if path.startswith("zones/")}
+    placed = {_place(cluster, zone, text): text for zone, text in zones.items()}
+    return placed | {cluster.dns.file: files.get("named.conf") or files["dnsmasq.conf"]}
+
+
+def by_zone(cluster: Cluster, records: Iterable[Record]) -> dict[str, list[Record]]:
     """Return the records by zone: the domain's first, then each reverse zone that has one."""
     networks = reverse_networks(cluster)
     zones: defaultdict[str, list[Record]] = defaultdict(list)
@@ -56,12 +104,19 @@ def _by_zone(cluster: Cluster, records: Iterable[Record]) -> dict[str, list[Reco
 # --------------------------------------------------------------------- BIND
 
 
-def _current(cluster: Cluster, zone: str, records: list[Record], tracked: str) -> str:
-    serial = serial_of(tracked)
+def _current(cluster: Cluster, zone: str, records: list[Record], tracked: str, there: There) -> str:
+    """Render a zone with the serial that it has, or with the next one where what it says has changed.
+
+    The next one is past the tracked one, past the one on the server, and past the one that is served.
+    """
+    deployed, served = there.texts.get(zone, ""), there.serials.get(zone)
+    mine, theirs = serial_of(tracked), serial_of(deployed)
+    on_server = theirs is not None and (mine is None or not is_newer(mine, theirs))
+    serial = theirs if on_server else mine
     same = _zone(cluster, zone, records, serial or 1)
-    if serial is None or _content(same) == _content(tracked):
-        return same
-    return _zone(cluster, zone, records, next_serial(serial))
+    kept = same == deployed if on_server else serial is None or _content(same) == _content(tracked)
+    behind = served is not None and (serial is None or is_newer(served, serial) or (served == serial and not on_server))
+    return same if kept and not behind else _zone(cluster, zone, records, next_serial(serial, served))
 
 
 def _content(zone: str) -> list[str]:

@@ -105,6 +105,8 @@ def many(count: int) -> Own:
 def read_back(cluster: Cluster, files: Mapping[str, str]) -> tuple[Record, ...]:
     """Return the records in rendered files."""
     if cluster.dns.backend == "dnsmasq":
-        return from_dnsmasq(files["dnsmasq.conf"])
+        records, other = from_dnsmasq(files["dnsmasq.conf"])
+        assert other == ()
+        return records
     zones = {path[6:-5]: text for path, text in files.items() if path.startswith("zones/")}
     return from_bind(zones)

@@ -14,7 +14,7 @@ from lib.config.records import load_records
 from lib.config.records_derived import OwnRecords
 from lib.config.records_model import Own, OwnA, OwnCname, OwnTxt, Record
 from lib.facts.zones import serial_of
-from lib.zones import MARK, render_files
+from lib.zones import MARK, There, on_server, render_files, zones_folder
 from tests.records import ROOT, TEXTS, complete, inputs, many, owns, read_back, sample
 
 BACKENDS = ("bind", "dnsmasq")
@@ -146,3 +146,25 @@ def test_a_tracked_zone_that_cannot_be_read_is_written_anew() -> None:
     records = complete(cluster, Own())
     fresh = render_files(cluster, records, {})
     assert render_files(cluster, records, dict.fromkeys(fresh, "\ufffd<<<<<<< ours")) == fresh
+
+
+def test_a_serial_goes_past_what_is_on_the_server_and_what_is_served(tmp_path: Path) -> None:
+    cluster = sample("bind")
+    zone = cluster.dns.domain
+    before, after = complete(cluster, Own()), complete(cluster, Own(a=(OwnA(name="more", address="10.10.1.9"),)))
+    tracked = render_files(cluster, before, {})
+    text = tracked[f"zones/{zone}.zone"]
+    seventh = text.replace("1 ; serial", "7 ; serial")
+
+    def serial(there: There, records: tuple[Record, ...] = before) -> int | None:
+        return serial_of(render_files(cluster, records, tracked, there)[f"zones/{zone}.zone"])
+
+    assert serial(There({zone: text}, {zone: 1})) == 1
+    assert serial(There({zone: seventh}, {zone: 7})) == 7, "it has counted further, and says the same"
+    assert serial(There({zone: seventh}, {zone: 7}), after) == 8
+    assert serial(There({zone: text + "; by hand\n"}, {zone: 1})) == 2, "no file that is in use is overwritten"
+    assert serial(There({zone: text}, {zone: 9})) == 10, "a serial never falls"
+    assert serial(There({}, {zone: 1})) == 2, "somebody else's zone has that serial"
+    placed = on_server(cluster, render_files(cluster, after, tracked, There({zone: seventh})))
+    assert f"{zones_folder(cluster)}/{zone}.8.zone" in placed[cluster.dns.file]
+    assert f"{zones_folder(cluster)}/{zone}.8.zone" in placed

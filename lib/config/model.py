@@ -167,8 +167,11 @@ class Dns(Table, frozen=True, kw_only=True):
     server: Address
     backend: Literal["dnsmasq", "bind"]
     user: str = "root"
+    sudo: bool = False
+    config: str = ""
     file: str
     service: str
+    rollback_after: Annotated[int, Meta(ge=1, le=3600)] = 120
     ttl: Annotated[int, Meta(ge=1, le=604800)] = 3600
     upstream: tuple[Address, ...] = ()
     reverse: tuple[str, ...] = ()

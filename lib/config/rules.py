@@ -181,6 +181,8 @@ def _name_server(cluster: Cluster) -> Iterator[Found]:
         yield ("dns", "contact"), f"is no mail address (got {dns.contact!r})", "for example hostmaster@example.org"
     if dns.zones and not PATH.fullmatch(dns.zones):
         yield ("dns", "zones"), f"is no absolute path (got {dns.zones!r})", "the folder on the name server"
+    if dns.config and not PATH.fullmatch(dns.config):
+        yield ("dns", "config"), f"is no absolute path (got {dns.config!r})", "the server's own configuration file"
     if dns.upstream and dns.backend == "bind":
         fix = "name them under options in the server's own named.conf"
         yield ("dns", "upstream"), "is nothing that an included file can say to BIND", fix

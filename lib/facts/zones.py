@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 
-from lib.config.records_model import Record, is_within, place, pointer
+from lib.config.records_model import Record, address_of, is_within, place, pointer
 
 HALF = 1 << 31
 SERIAL = re.compile(r"^ +(\d+) ; serial$", re.MULTILINE)
@@ -53,7 +53,7 @@ def from_bind(texts: dict[str, str]) -> tuple[Record, ...]:
         for name, ttl, data in zone.iterate_rdatas():
             kind = data.rdtype.name
             if kind not in ("SOA", "NS"):
-                found.append(Record(_plain(name.to_text()), kind, ttl, _bind_data(kind, data)))
+                found.append(Record(_plain(name.to_text()), kind, ttl, data_of(kind, data)))
     return tuple(sorted(found, key=place))
 
 
@@ -61,50 +61,77 @@ def _plain(name: str) -> str:
     return name.removesuffix(".").lower()
 
 
-def _bind_data(kind: str, data: object) -> tuple[str | int, ...]:
-    """Return the data of one of dnspython's."""
+def data_of(kind: str, data: object) -> tuple[str | int, ...]:
+    """Return the data of one of dnspython's; of a SOA the serial."""
     if kind == "TXT":
-        return (b"".join(data.strings).decode(),)  # type: ignore[attr-defined]
+        return (b"".join(data.strings).decode(errors="replace"),)  # type: ignore[attr-defined]
     words = data.to_text().split(" ")  # type: ignore[attr-defined]
     if kind == "SRV":
         return (*map(int, words[:3]), _plain(words[3]))
-    return (str(ip_address(words[0])) if kind in ("A", "AAAA") else _plain(words[0]),)
+    if kind == "SOA":
+        return (int(words[2]),)
+    if kind in ("A", "AAAA"):
+        return (str(ip_address(words[0])),)
+    return (_plain(words[0]) if len(words) == 1 else " ".join(words),)
 
 
-def from_dnsmasq(text: str) -> tuple[Record, ...]:
-    """Return the records in a dnsmasq file, sorted.
+def from_dnsmasq(text: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """Return the records in a dnsmasq file, sorted, and the lines of it that say something else than records.
 
     `host-record` makes a PTR, too, for an address that has none yet: one that lies in no zone
     that the file keeps local is no record of ours.
     """
-    rows = [(key, value) for key, _, value in (line.partition("=") for line in text.split("\n")) if value]
-    zones = [value.strip("/") for key, value in rows if key == "local"]
+    rows = [line.strip().partition("=") for line in text.split("\n") if line.strip() and not line.startswith("#")]
+    zones = [value.strip("/") for key, _, value in rows if key == "local"]
     found: list[Record] = []
     implied: dict[str, Record] = {}
-    for key, value in rows:
-        fields = [] if key == "txt-record" else value.split(",")
-        if key == "host-record":
-            name, address, ttl = fields
-            found.append(Record(name, _kind(address), int(ttl), (str(ip_address(address)),)))
-            back = pointer(ip_address(address))
-            implied.setdefault(back, Record(back, "PTR", int(ttl), (name,)))
-        elif key == "cname":
-            found.append(Record(fields[0], "CNAME", int(fields[2]), (fields[1],)))
-        elif key == "ptr-record":
-            found.append(Record(fields[0], "PTR", 0, (fields[1],)))
-        elif key == "srv-host":
-            name, target, port, priority, weight = fields
-            found.append(Record(name, "SRV", 0, (int(priority), int(weight), int(port), target)))
-        elif key == "address":
-            name, address = value.strip("/").split("/")
-            found.append(Record(name, _kind(address), 0, (str(ip_address(address)),)))
-        elif key == "txt-record":
-            name, _, words = value.partition(",")
-            pieces = [re.sub(r"\\(.)", r"\1", piece) for piece in QUOTED.findall(words)]
-            found.append(Record(name, "TXT", 0, ("".join(pieces),)))
+    other = []
+    for key, sign, value in rows:
+        try:
+            one = _row(key, value)
+        except ValueError:
+            other.append(f"{key}{sign}{value}")
+            continue
+        found += [one] if one else []
+        if key == "host-record" and one:
+            back = pointer(ip_address(str(one.data[0])))
+            implied.setdefault(back, Record(back, "PTR", one.ttl, (one.name,)))
     said = {one.name for one in found if one.type == "PTR"}
     found += [one for back, one in implied.items() if back not in said and any(is_within(back, zone) for zone in zones)]
-    return tuple(sorted(found, key=place))
+    return tuple(sorted(found, key=place)), tuple(other)
+
+
+def _row(key: str, value: str) -> Record | None:
+    """Return the record of a line; None where it only says who answers. ValueError: it is no line as we write them."""
+    if key in ("local", "server"):
+        return None
+    fields = value.split(",")
+    if key == "host-record":
+        name, address, *ttl = fields
+        return Record(name, _kind(address), _ttl(ttl), (str(ip_address(address)),))
+    if key == "cname":
+        name, target, *ttl = fields
+        return Record(name, "CNAME", _ttl(ttl), (target,))
+    if key == "ptr-record":
+        name, target = fields
+        return Record(pointer(address_of(name)), "PTR", 0, (target,))
+    if key == "srv-host":
+        name, target, port, priority, weight = fields
+        return Record(name, "SRV", 0, (int(priority), int(weight), int(port), target))
+    if key == "address":
+        name, address = value.strip("/").split("/")
+        return Record(name, _kind(address), 0, (str(ip_address(address)),))
+    if key == "txt-record":
+        name, _, words = value.partition(",")
+        pieces = [re.sub(r"\\(.)", r"\1", piece) for piece in QUOTED.findall(words)]
+        return Record(name, "TXT", 0, ("".join(pieces),))
+    raise ValueError(key)
+
+
+def _ttl(rest: list[str]) -> int:
+    if len(rest) > 1:
+        raise ValueError(rest)  # more names than we write in one line
+    return int(rest[0]) if rest else 0
 
 
 def _kind(address: str) -> str:

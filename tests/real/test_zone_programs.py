@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from lib.config.model import Cluster
 from lib.config.records import load_records
 from lib.config.records_model import Own, OwnA, Record
-from lib.zones import render_files
+from lib.zones import on_server, render_files
 from tests.records import ROOT, complete, inputs, many, owns, sample
 from tests.tools import tool
 
@@ -58,11 +58,11 @@ def dnsmasq_line(folder: Path, cluster: Cluster, files: Mapping[str, str], port:
 
 def named_line(folder: Path, cluster: Cluster, files: Mapping[str, str], port: int) -> list[str]:
     """Write the files where BIND reads them, have them checked, and return how it is started."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text)
-        if path.startswith("zones/"):
-            run(tool("named-checkzone"), "-i", "local", path[6:-5], str(folder / path))
+    for path, text in on_server(cluster, files).items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(text)
+    for zone in folder.glob("zones/*"):
+        run(tool("named-checkzone"), "-i", "local", zone.name.removesuffix(".1.zone"), str(zone))
     (folder / "main.conf").write_text(
         f'options {{ directory "{folder}"; listen-on port {port} {{ {HOST}; }}; listen-on-v6 {{ none; }};\n'
         "pid-file none; session-keyfile none; recursion no; dnssec-validation no; }; controls { };\n"
@@ -82,8 +82,8 @@ def serving(cluster: Cluster, records: Sequence[Record]) -> Iterator[int]:
     """Run the chosen back end with what is rendered; its port is free for others afterwards."""
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
-        zones = msgspec.structs.replace(cluster.dns, zones=f"{folder}/zones")
-        cluster = msgspec.structs.replace(cluster, dns=zones)
+        dns_here = msgspec.structs.replace(cluster.dns, file=f"{folder}/named.conf", zones=f"{folder}/zones")
+        cluster = msgspec.structs.replace(cluster, dns=dns_here)
         files = render_files(cluster, records, {})
         start = dnsmasq_line if cluster.dns.backend == "dnsmasq" else named_line
         line = start(folder, cluster, files, port)
