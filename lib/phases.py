@@ -52,7 +52,31 @@ def _foundation(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
     )
 
 
-PHASES = {phase.name: phase for phase in (Phase("foundation", (), _foundation),)}
+def _dns(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
+    # what asks name servers is loaded by those alone who do
+    from lib.config.records import load_records
+    from lib.steps.name_server import NameServer
+    from lib.steps.zone import Zones
+    from lib.zones import tracked_files
+
+    cluster, records = load_records(wish.root)
+    return NameServer(cluster, records), Zones(cluster, records, tracked_files(wish.root / "dns"))
+
+
+PHASES = {phase.name: phase for phase in (Phase("foundation", (), _foundation), Phase("dns", ("foundation",), _dns))}
+
+
+def relied_on(steps: Sequence[AnyStep], by: Sequence[AnyStep]) -> list[AnyStep]:
+    """Return of the steps those that the others need, or that something needs which they need; and the others."""
+    known = {step.name: step for step in steps}
+    wanted: set[str] = set()
+    ahead = [step.name for step in by]
+    while ahead:
+        name = ahead.pop()
+        if name in known and name not in wanted:
+            wanted.add(name)
+            ahead += known[name].needs
+    return [step for step in steps if step.name in wanted]
 
 
 def chain(names: Sequence[str]) -> list[Phase]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import shlex
 import socket
 import threading
 import time
@@ -36,7 +37,7 @@ class Login:
     """How to log in: user, port, key (None: agent and OpenSSH's own keys), and the files of known host keys.
 
     Of those files the first one that knows a host is believed. `reach` maps "address:port" to
-    where it is really answered (the lab's loopback ports).
+    where it is really answered (the lab's loopback ports). `prefix` stands before every command (`sudo -n`).
     """
 
     user: str = "root"
@@ -44,6 +45,7 @@ class Login:
     key: Path | None = None
     known_hosts: tuple[Path, ...] = ()
     reach: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
@@ -76,7 +78,8 @@ class Host:
             UnreachableError: no connection.
         """
         command = replace(command, timeout=min(command.timeout, self._bound))
-        result = self._retried(command.reads_only, lambda transport: self._execute(transport, command))
+        full = replace(command, argv=(*self._login.prefix, *command.argv))
+        result = self._retried(command.reads_only, lambda transport: self._execute(transport, full))
         if result.exit not in command.ok_codes:
             raise _command_error(self.address, command, result)
         return result
@@ -84,6 +87,22 @@ class Host:
     def run_all(self, *commands: Command) -> list[Result]:
         """Run commands that do not depend on one another at the same time; raises as `run` does."""
         return together(*(functools.partial(self.run, command) for command in commands))
+
+    def start(self, *argv: str) -> None:
+        """Start a program that nobody waits for and that has no time limit; it outlives the connection.
+
+        Whether it runs is to be seen by what it does. Raises UnreachableError.
+        """
+
+        def begin(transport: paramiko.Transport) -> None:
+            channel = transport.open_session(timeout=min(15.0, self._bound))
+            channel.settimeout(min(15.0, self._bound))
+            try:
+                channel.exec_command(shlex.join((*self._login.prefix, "nohup", *argv)))
+            finally:
+                channel.close()
+
+        self._retried(False, begin)
 
     def _execute(self, transport: paramiko.Transport, command: Command) -> Result:
         channel = transport.open_session(timeout=min(15.0, command.timeout))

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol
 from lib.engine.evidence import Evidence
 from lib.engine.plan import StepResult
 from lib.engine.runlog import RunLog
-from lib.engine.step import UNKNOWN, C, Change, Inputs, Step, Unknown
+from lib.engine.step import UNKNOWN, C, Change, Danger, Inputs, Step, Unknown
 from lib.errors import INTERRUPTED, GroundworkError, LostAnswerError, Problem, RefusedError
 
 THREADS = 8
@@ -47,7 +47,9 @@ class Options:
     """The flags that hold for a whole run.
 
     `deep` relies on no recent check; without `guard` nothing is refused, for nothing is meant to be done;
-    `history` adds when each step was last made so.
+    `history` adds when each step was last made so. Of the steps that are there only because others need
+    them, those in `checked` are looked at and never applied; those in `needed` are left as they are where
+    closing the difference would have to be allowed.
     """
 
     dry_run: bool = False
@@ -56,6 +58,8 @@ class Options:
     rerun: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
     deep: bool = False
+    checked: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -81,14 +85,17 @@ class Runner(Generic[C]):
         steps: Sequence[Step[C, Any, Any, Any]],
         clients: C,
         options: Options,
-        evidence: Evidence,
+        evidence: Mapping[str, Evidence],
         inputs_digest: str,
         log: RunLog,
         progress: Progress,
         located: Callable[[Problem], Problem] = lambda problem: problem,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the steps in an order in which each comes after what it needs; `located` gives a problem its line."""
+        """Take the steps in an order in which each comes after what it needs, and where evidence of each is kept.
+
+        `located` gives a problem its line.
+        """
         self._nodes = {step.name: _Node(step, StepResult(step.name, "unchanged")) for step in steps}
         self._clients = clients
         self._options = options
@@ -130,7 +137,7 @@ class Runner(Generic[C]):
         step, began = node.step, self._clock()
         current_step.set(step.name)
         self._progress.began(step.name, "observe")
-        age = self._evidence.age_of_check(step.name, self._digest) if step.max_age is not None else None
+        age = self._evidence[step.name].age_of_check(step.name, self._digest) if step.max_age is not None else None
         trusted = not self._options.deep and step.name not in self._options.rerun
         node.recent = may_be_recent and trusted and age is not None and age < (step.max_age or 0)
         node.error = None
@@ -160,9 +167,11 @@ class Runner(Generic[C]):
                 waits = [n for n in step.needs if n in self._nodes and self._nodes[n].todo]
                 result.outcome, result.reason = "pending", f"known after {', '.join(waits) or 'apply'}"
                 node.todo = True
+                self._only_look(node)
                 return
             if not self._has_problems(node):
                 self._compare(node)
+                self._only_look(node)
         except GroundworkError as error:
             self._fail(node, error.report)
 
@@ -177,6 +186,7 @@ class Runner(Generic[C]):
         result.changes = list(step.changes(node.seen, node.wanted))
         if step.name in self._options.rerun and not step.checks_only and all(c.refresh for c in result.changes):
             result.changes.append(Change("rerun", None, "asked for"))
+        self._leave_alone(node)
         node.todo = bool(result.changes)
         if any(not change.refresh for change in result.changes):
             result.outcome = "pending"
@@ -189,13 +199,30 @@ class Runner(Generic[C]):
         result.outcome = "unchanged"
         result.reason = step.reason(node.seen, node.wanted)
         if node.recent:
-            age = self._evidence.age_of_check(step.name, self._digest) or 0
+            age = self._evidence[step.name].age_of_check(step.name, self._digest) or 0
             result.reason += f"; relies on slow checks made {_ago(age)}"
         if node.todo:
             result.reason += "; renewed at every run"
 
     def _broken(self, node: _Node) -> list[str]:
         return [name for name in node.step.needs if self._outcome(name) in ("failed", "blocked", "refused")]
+
+    def _leave_alone(self, node: _Node) -> None:
+        """Drop what would have to be allowed in a step that is only needed: it is stale, and said."""
+        if node.step.name in self._options.needed and node.result.changes:
+            stale = [danger.what for danger in self._refused(node)]
+            if stale:
+                node.result.changes = []
+                node.result.remarks.append(f"{node.step.name} is left as it is: {'; '.join(stale)}")
+
+    def _only_look(self, node: _Node) -> None:
+        """Fail a step that would have to be applied and may only be looked at; what is renewed anyway is left."""
+        if node.step.name not in self._options.checked:
+            return
+        if node.result.outcome == "pending":
+            what = ", ".join(change.attribute for change in node.result.changes[:5]) or node.result.reason
+            self._fail(node, Problem(node.step.name, f"is not as desired ({what})", "run it without --only"))
+        node.todo = False
 
     def _outcome(self, name: str) -> str:
         return self._nodes[name].result.outcome if name in self._nodes else "unchanged"
@@ -217,7 +244,7 @@ class Runner(Generic[C]):
     def _refuse_one(self, node: _Node) -> bool:
         if not node.todo or isinstance(node.wanted, Unknown):
             return False
-        dangers = [d for d in node.step.dangers(node.seen, node.wanted) if d.override not in self._options.allow]
+        dangers = self._refused(node)
         if not dangers:
             return False
         names = ",".join(dict.fromkeys(danger.override for danger in dangers))
@@ -226,6 +253,10 @@ class Runner(Generic[C]):
         self._fail(node, problem)
         node.result.outcome = "refused"
         return True
+
+    def _refused(self, node: _Node) -> list[Danger]:
+        """Return what of a step's plan is not allowed."""
+        return [d for d in node.step.dangers(node.seen, node.wanted) if d.override not in self._options.allow]
 
     # -------------------------------------------------------------- apply
 
@@ -353,7 +384,7 @@ class Runner(Generic[C]):
         if node.said:
             return
         node.said = True
-        finished = self._evidence.of(node.step.name).get("finished") if self._options.history else None
+        finished = self._evidence[node.step.name].of(node.step.name).get("finished") if self._options.history else None
         if finished is not None:
             node.result.reason += time.strftime("; made so %Y-%m-%d %H:%M", time.localtime(finished))
         self._log.write("step", **node.result.document())
@@ -367,7 +398,7 @@ class Runner(Generic[C]):
             if self._options.dry_run:
                 continue
             if node.result.outcome in ("unchanged", "changed", "refreshed"):
-                self._evidence.record(
+                self._evidence[node.step.name].record(
                     node.step.name,
                     inputs=self._digest,
                     observed=node.seen,
@@ -376,9 +407,9 @@ class Runner(Generic[C]):
                     checked=not node.recent,
                 )
             elif node.result.outcome in ("failed", "refused"):
-                self._evidence.forget(node.step.name)
-        if not self._options.dry_run:
-            self._evidence.save()
+                self._evidence[node.step.name].forget(node.step.name)
+        for evidence in dict.fromkeys(self._evidence.values()) if not self._options.dry_run else ():
+            evidence.save()
 
 
 def _joined(step: str, problems: list[Problem]) -> Problem:

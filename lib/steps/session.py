@@ -8,19 +8,24 @@ from pathlib import Path
 
 from lib.clients.pve import Pve
 from lib.clients.pve_session import Credential
-from lib.clients.ssh import Hosts
+from lib.clients.ssh import Host, Hosts
 from lib.clients.waiting import OnWait
 
 
 @dataclass(frozen=True)
 class Session:
-    """One API session, one SSH connection per host, and the folder that rendered files go to."""
+    """One API session, one SSH connection per host, and the folder that rendered files go to.
+
+    `name_server` is where zones are deployed, `dns_at` the address and port where it answers.
+    """
 
     pve: Pve
     hosts: Hosts
     as_token: Callable[[Credential], Pve]
     on_wait: OnWait
     base: Path
+    name_server: Host
+    dns_at: tuple[str, int]
     timeout: float | None = None
 
     def limit(self, seconds: float) -> float:

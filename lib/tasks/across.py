@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import Context, task
 
-from lib.tasks.foundation import HELP
+from lib.tasks.flags import HELP
 
 LOOK = {key: HELP[key] for key in ("json", "timeout", "verbose")} | {
     "detailed-exitcode": "End with 3 where changes are pending.",

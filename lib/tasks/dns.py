@@ -1,15 +1,17 @@
-"""Own the tasks of the rendered DNS files: dns.render, dns.check. They ask no server."""
+"""Own the DNS tasks: `dns` itself (dns.deploy), dns.query, and dns.render, dns.check, which ask no server."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
+from typing import Any
 
 from invoke import Context, Exit, task
 
 from lib.errors import FAILED
-
-PLACES = ("dnsmasq.conf", "named.conf", "zones/*.zone")
+from lib.tasks import foundation
+from lib.tasks.flags import HELP, flags_of
 
 
 def _files() -> tuple[Path, dict[str, str], dict[str, str]]:
@@ -20,16 +22,11 @@ def _files() -> tuple[Path, dict[str, str], dict[str, str]]:
     """
     from lib.config.records import load_records
     from lib.tasks.run import root
-    from lib.zones import MARK, render_files
+    from lib.zones import MARK, render_files, tracked_files
 
     folder = root() / "dns"
     cluster, records = load_records(root())
-    # bytes, for a line end is a part of what is compared
-    tracked = {
-        path.relative_to(folder).as_posix(): path.read_bytes().decode(errors="replace")
-        for place in PLACES
-        for path in sorted(folder.glob(place))
-    }
+    tracked = tracked_files(folder)
     fresh = render_files(cluster, records, tracked)
     ours = {path: text for path, text in tracked.items() if path in fresh or MARK in text.partition("\n")[0]}
     return folder, ours, fresh
@@ -69,3 +66,70 @@ def check(c: Context) -> None:
         files = ", ".join(f"dns/{path}" for path in stale)
         raise Exit(f"dns: is stale ({files})\n  Fix: invoke dns.render", FAILED)
     print(f"dns/ is current: {', '.join(fresh)}")
+
+
+@task(
+    default=True,
+    pre=[foundation.foundation],
+    iterable=["rerun", "allow"],
+    help=HELP | {"force": "Deploy even where nothing differs; overrides no check. The same as --rerun zones."},
+)
+def deploy(
+    c: Context,
+    dry_run: bool = False,
+    json: bool = False,
+    timeout: str = "",
+    rerun: Any = None,
+    allow: Any = None,
+    only: bool = False,
+    verbose: bool = False,
+    force: bool = False,
+) -> None:
+    """Make the name server say what cluster.toml and dns/records.toml say, and ask it for every record.
+
+    Files are staged, checked there, moved with a rollback armed, and proven over UDP and
+    TCP; what is not answered rightly is put back.
+    """
+    from lib.tasks.run import run
+
+    flags = flags_of(
+        c,
+        dry_run=dry_run,
+        json=json,
+        timeout=timeout,
+        rerun=rerun,
+        allow=allow,
+        only=only,
+        verbose=verbose,
+        force=force,
+    )
+    run("dns", c.phases, flags)
+
+
+deploy.body.phase = "dns"
+
+
+@task(help={"name": "A name (below dns.domain, or whole) instead of all."})
+def query(c: Context, name: str = "") -> None:
+    """Ask the name server for every record: name, answer, and what was expected; exit 1 where they differ."""
+    from lib.clients.dns import Question, Resolver
+    from lib.config.records import load_records
+    from lib.facts import answers as facts
+    from lib.tasks.run import root
+    from lib.tasks.target import choose
+
+    cluster, records = load_records(root())
+    at = choose(root(), os.environ, cluster).dns_at
+    whole = {name, f"{name}.{cluster.dns.domain}"}
+    want = {key: answer for key, answer in facts.wanted(records).items() if not name or key[0] in whole}
+    if not want:
+        raise Exit(f"dns.query: {name} is no name of ours\n  Fix: `invoke dns.query` lists them", FAILED)
+    udp, tcp = Resolver(*at).ask([Question(*key) for key in want])
+    wrong = {one.key: one for one in facts.differences(want, facts.answers(udp), facts.answers(tcp), facts.long(tcp))}
+    for key, answer in want.items():
+        got, expected = wrong[key].sides() if key in wrong else (str(answer), "")
+        mark, told = ("✗", f"{got} (want {expected})") if expected else ("=", got)
+        print(f"  {mark} {key[1]:<5} {key[0]:<40} {told}")
+    print(f"{len(want)} asked over UDP and TCP, {len(wrong)} not as expected")
+    if wrong:
+        raise Exit("dns.query: the name server does not say what it should\n  Fix: invoke dns", FAILED)

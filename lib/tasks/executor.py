@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from invoke import Call, Context, Executor, Exit
@@ -20,14 +21,18 @@ from lib.tasks.console import nobody_listens, print_json
 
 
 class PhaseCall(Call):
-    """A call that tells its body, through the context, which phases the one run is for."""
+    """A call that tells its body, through the context, which phases the one run is for.
+
+    `more` are flags that were typed for another phase of the line, and that this body does not have.
+    """
 
     phases: tuple[str, ...] = ()
+    more: Mapping[str, Any] = {}
 
     def make_context(self, config: Any) -> Context:
-        """Return the context with `phases` set; a body that finds none was called by another executor."""
+        """Return the context with both set; a body that finds none was called by another executor."""
         context: Context = super().make_context(config)
-        context._set(phases=self.phases)
+        context._set(phases=self.phases, more=self.more)
         return context
 
 
@@ -49,7 +54,9 @@ class OneRun(Executor):
             last = merged[-1] if merged else None
             if isinstance(last, PhaseCall):
                 last.phases = (*last.phases, phase)
-                _add_flags(last.kwargs, call.kwargs)
+                own = {name: value for name, value in call.kwargs.items() if name in last.kwargs}
+                _add_flags(last.kwargs, own)
+                last.more = {**last.more, **{name: call.kwargs[name] for name in call.kwargs.keys() - own.keys()}}
                 continue
             one = PhaseCall(call.task, called_as=call.called_as, args=call.args, kwargs=dict(call.kwargs))
             one.phases = (phase,)

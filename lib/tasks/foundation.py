@@ -4,38 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke import Context, Exit, task
+from invoke import Context, task
 
-from lib.errors import FAILED
-
-HELP = {
-    "dry-run": "Show what would be changed; change nothing anywhere.",
-    "json": "Print one JSON document on stdout; progress goes to stderr.",
-    "timeout": "Upper bound in seconds for any one remote operation.",
-    "rerun": "Steps to apply even where nothing differs (a,b).",
-    "allow": "One thing that a guard refused, by the name it printed.",
-    "only": "Run just this phase; what it needs is checked.",
-    "verbose": "Say each wait, retry and refresh.",
-}
-
-
-def flags_of(
-    c: Context, *, dry_run: bool, json: bool, timeout: str, rerun: Any, allow: Any, only: bool, verbose: bool
-) -> dict[str, Any]:
-    """Check the flags that every phase task takes; `invoke --dry` is --dry-run."""
-    from lib.tasks.run import names, seconds
-
-    if getattr(c, "phases", None) is None:
-        raise Exit("run this through the project's own executor: keep invoke.yaml beside tasks.py", code=FAILED)
-    return {
-        "dry_run": dry_run or bool(c.config.run.dry),
-        "as_json": json,
-        "timeout": seconds(timeout),
-        "rerun": names(rerun),
-        "allow": names(allow),
-        "only": only,
-        "verbose": verbose,
-    }
+from lib.tasks.flags import HELP, flags_of
 
 
 @task(
@@ -72,21 +43,23 @@ def foundation(
     packer_config. Each looks at the real world, says what differs, mends it, and
     looks again. Where nothing differs, it says why.
     """
-    from lib.tasks.run import Flags, names, run
+    from lib.tasks.run import run
 
-    common = flags_of(
+    flags = flags_of(
         c,
-        dry_run=dry_run or status,
+        dry_run=dry_run,
         json=json,
         timeout=timeout,
-        rerun=rerun or [],
-        allow=allow or [],
+        rerun=rerun,
+        allow=allow,
         only=only,
         verbose=verbose,
-    )
-    common["rerun"] |= names(skip_phases or [])
-    flags = Flags(
-        **common, rebuild=force_rebuild, backup=backup, reset_state=reset_state, detailed=detailed_exitcode and status
+        status=status,
+        force_rebuild=force_rebuild,
+        reset_state=reset_state,
+        skip_phases=skip_phases,
+        backup=backup,
+        detailed_exitcode=detailed_exitcode,
     )
     run("foundation", c.phases, flags)
 

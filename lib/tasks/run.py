@@ -7,11 +7,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
@@ -19,7 +19,7 @@ from lib.clients.cluster_lock import cluster_lock
 from lib.clients.pve import Pve
 from lib.clients.pve_session import Api, Credential
 from lib.clients.pvesh import PveOverSsh
-from lib.clients.ssh import Hosts
+from lib.clients.ssh import Host, Hosts
 from lib.config.cluster import load_cluster, locate
 from lib.config.model import Cluster
 from lib.engine.evidence import Evidence, digest
@@ -41,6 +41,9 @@ from lib.tasks.target import (
     shell_of,
     tls_of,
 )
+
+if TYPE_CHECKING:
+    from lib.phases import AnyStep
 
 EXIT = {"failed": FAILED, "refused": REFUSED}
 
@@ -123,17 +126,30 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
     screen.title(f"groundwork {command} · {target.told}")
     for warning in target.warnings:
         screen.line(f"  warning: {warning}", "yellow")
-    with _locked(target, flags), _session(target, cluster, flags, screen) as (session, log):
-        from lib.phases import PHASES, Wish, chain  # while the connections are being opened
+    with _locked(target, flags), _session(target, cluster, phases, flags, screen) as (session, log):
+        from lib.phases import PHASES, Wish, chain, relied_on  # while the connections are being opened
 
         always = cluster.packer.token_refresh == "always" and "foundation" in phases
         wish = Wish(here, target.api_url, always, flags.rebuild, flags.backup, flags.deep)
-        steps_by_phase = {phase.name: phase.steps(cluster, wish) for phase in chain(phases or list(PHASES))}
-        steps = [step for steps in steps_by_phase.values() for step in steps]
+        by_phase = {phase.name: phase.steps(cluster, wish) for phase in chain(phases or list(PHASES))}
+        named = [step for name, steps in by_phase.items() if name in (phases or PHASES) for step in steps]
+        steps = [step for steps in by_phase.values() for step in steps]
         _check_names(flags, steps)
+        if flags.only:
+            steps = relied_on(steps, named)
+        needed = frozenset(step.name for step in steps) - {step.name for step in named}
         screen.expect([step.name for step in steps])
-        evidence = _evidence(target, flags)
-        options = Options(flags.dry_run, flags.guard, command == "status", flags.rerun, flags.allow, flags.deep)
+        evidence = _evidence(target, flags, by_phase)
+        options = Options(
+            flags.dry_run,
+            flags.guard,
+            command == "status",
+            flags.rerun,
+            flags.allow,
+            flags.deep,
+            needed if flags.only else frozenset(),
+            needed,
+        )
         located = partial(locate, here / "cluster.toml")
         runner = Runner(steps, session, options, evidence, digest(cluster), log, screen, located)
         with cluster_lock(
@@ -143,7 +159,10 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
     return RunResult(
         command,
         target.name,
-        [PhaseResult(name, [results[step.name] for step in steps]) for name, steps in steps_by_phase.items()],
+        [
+            PhaseResult(name, [results[step.name] for step in steps if step.name in results])
+            for name, steps in by_phase.items()
+        ],
         time.monotonic() - began,
     )
 
@@ -167,15 +186,22 @@ def _locked(target: Target, flags: Flags) -> Iterator[None]:
         yield
 
 
-def _evidence(target: Target, flags: Flags) -> Evidence:
-    path = target.base / ".foundation-state.json"
+def _evidence(target: Target, flags: Flags, phases: Mapping[str, Sequence[AnyStep]]) -> dict[str, Evidence]:
+    """Return where the evidence of each step is kept: the foundation's in a file of its own."""
+    first = target.base / ".foundation-state.json"
     if flags.reset_state and not flags.dry_run:
-        path.unlink(missing_ok=True)
-    return Evidence(path, target.identity)
+        first.unlink(missing_ok=True)
+    kept: dict[str, Evidence] = {}
+    for name, steps in phases.items():
+        path = first if name == "foundation" else target.base / ".groundwork" / "state.json"
+        kept |= dict.fromkeys([step.name for step in steps], Evidence(path, target.identity))
+    return kept
 
 
 @contextlib.contextmanager
-def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> Iterator[tuple[Session, RunLog]]:
+def _session(
+    target: Target, cluster: Cluster, phases: Sequence[str], flags: Flags, screen: Screen
+) -> Iterator[tuple[Session, RunLog]]:
     """Open what a run needs, and close it."""
     log = RunLog(None if flags.dry_run else target.base / ".groundwork" / "runs")
 
@@ -184,6 +210,7 @@ def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> 
         screen.waiting(current_step.get(), what, waited, last)
 
     hosts = Hosts(target.login, on_wait, flags.timeout or 3600.0)
+    name_server = Host(cluster.dns.server, target.name_server, on_wait, flags.timeout or 3600.0)
     try:
         api = Api(target.endpoints, tls_of(target, hosts), min(30.0, flags.timeout or 30.0))
 
@@ -193,15 +220,20 @@ def _session(target: Target, cluster: Cluster, flags: Flags, screen: Screen) -> 
         admin = administrator(target, hosts, flags.dry_run)
         renew = partial(make_token, target, hosts) if makes_token(target) and not flags.dry_run else None
         pve = Pve(api, admin, on_wait, renew) if admin else PveOverSsh(shell_of(target, hosts), on_wait)
-        for connect_now in (pve.connect, hosts.on(cluster.host(cluster.tools_storage.host).address).connect):
+        soon = [pve.connect]
+        soon += [name_server.connect] if "dns" in (phases or ["dns"]) else []
+        soon += [] if flags.only else [hosts.on(cluster.host(cluster.tools_storage.host).address).connect]
+        for connect_now in soon:
             threading.Thread(target=_quietly, args=(connect_now,), daemon=True).start()
+        session = Session(pve, hosts, connect, on_wait, target.base, name_server, target.dns_at, flags.timeout)
         try:
-            yield Session(pve, hosts, connect, on_wait, target.base, flags.timeout), log
+            yield session, log
         finally:
             if api.refused:
                 forget_administrator(target)
     finally:
         hosts.close()
+        name_server.close()
         log.close()
 
 

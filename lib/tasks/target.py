@@ -11,7 +11,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.clients.pve_session import Credential, Tls
@@ -33,6 +33,7 @@ class Target:
     """Where a run goes: its name in reports, the folder its files go to, and how it is reached.
 
     `ssh` are the addresses of the cluster's hosts, API hosts first: any of them may be logged in to.
+    `name_server` is the login there, which has its own user; `dns_at` the address and port where it answers.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Target:
     base: Path
     access: Access
     login: Login
+    name_server: Login
+    dns_at: tuple[str, int]
     ssh: tuple[str, ...]
     endpoints: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
@@ -83,7 +86,14 @@ def choose(root: Path, environ: Mapping[str, str], cluster: Cluster) -> Target:
     first = [host for host, _ in access.hosts]
     addresses = [host.address for host in cluster.proxmox.hosts]
     ssh = tuple(sorted(addresses, key=lambda address: address not in first))
-    return Target(host, f"Proxmox at {host}", root, access, login, ssh, tuple(access.hosts), warnings)
+    server, at = _name_server(login, cluster), (cluster.dns.server, 53)
+    return Target(host, f"Proxmox at {host}", root, access, login, server, at, ssh, tuple(access.hosts), warnings)
+
+
+def _name_server(login: Login, cluster: Cluster) -> Login:
+    """Return the login on the name server: often the router, with a user of its own and SSH where it usually is."""
+    prefix = ("sudo", "-n") if cluster.dns.sudo else ()
+    return replace(login, user=cluster.dns.user, port=22, prefix=prefix)
 
 
 def _known_hosts(root: Path, access: Access) -> tuple[Path, ...]:
@@ -105,7 +115,9 @@ def _lab(root: Path, cluster: Cluster, why: str) -> Target:
     reach = {f"{address}:22": ("127.0.0.1", port) for address, port in lab["ssh"].items()}
     access = Access(kind="lab", hosts=tuple(endpoints), ca_file=root / lab["ca_file"])
     hosts = cluster.proxmox.hosts
+    answers = {address: ("127.0.0.1", port) for address, port in lab.get("dns", {}).items()}
     missing = [host.name for host in hosts if host.address not in lab["ssh"] or host.name not in lab["api"]]
+    missing += [cluster.dns.server] if cluster.dns.server not in answers else []
     if missing:
         raise StepError(
             "lab",
@@ -114,7 +126,9 @@ def _lab(root: Path, cluster: Cluster, why: str) -> Target:
         )
     login = Login("root", 22, root / lab["ssh_key_file"], (base / "known_hosts",), reach)
     told = f"rehearsal in the lab ({why}; no hardware is touched)"
-    return Target("lab", told, base, access, login, tuple(lab["ssh"]), tuple(endpoints), ())
+    server, at = _name_server(login, cluster), answers[cluster.dns.server]
+    ssh = tuple(address for address in lab["ssh"] if address in [host.address for host in hosts])
+    return Target("lab", told, base, access, login, server, at, ssh, tuple(endpoints), ())
 
 
 def tls_of(target: Target, hosts: Hosts) -> Tls:

@@ -27,7 +27,7 @@ def record(reinstalled: str) -> None:
     """
     screen = Screen(False, False)
     cluster = load_cluster(root() / "cluster.toml")
-    addresses = [host.address for host in cluster.proxmox.hosts]
+    addresses = [*(host.address for host in cluster.proxmox.hosts), cluster.dns.server]
     if reinstalled and reinstalled not in addresses:
         raise UsageError("--replace", f"is no host's address (got {reinstalled})", f"one of {', '.join(addresses)}")
     target = choose(root(), os.environ, cluster)
@@ -35,17 +35,18 @@ def record(reinstalled: str) -> None:
     path = target.base / ".groundwork" / "known_hosts"
     known = _read(path)
     changed, silent = [], None
-    for host in cluster.proxmox.hosts:
+    hosts = [(host.name, host.address, target.login) for host in cluster.proxmox.hosts]
+    for name, address, login in [*hosts, ("name server", cluster.dns.server, target.name_server)]:
         try:
-            key = present(host.address, target.login)
+            key = present(address, login)
         except UnreachableError as error:
-            screen.line(f"  {host.name:<12} {host.address:<16} {error.report.problem}", "yellow")
+            screen.line(f"  {name:<12} {address:<16} {error.report.problem}", "yellow")
             silent = silent or error
             continue
         state = {True: "known", False: "CHANGED", None: "new"}[key.known]
-        screen.line(f"  {host.name:<12} {host.address:<16} {key.kind:<22} {key.fingerprint}  {state}")
-        if state == "CHANGED" and reinstalled != host.address:
-            changed.append(host.address)
+        screen.line(f"  {name:<12} {address:<16} {key.kind:<22} {key.fingerprint}  {state}")
+        if state == "CHANGED" and reinstalled != address:
+            changed.append(address)
             continue
         known[key.name] = f"{key.kind} {key.text}"
     if changed:

@@ -120,7 +120,8 @@ class Behind(Second):
 
 def run(steps: list[Any], world: World, tmp_path: Path, **options: Any) -> dict[str, StepResult]:
     evidence = Evidence(tmp_path / "state.json", "t")
-    results = Runner(steps, world, Options(**options), evidence, "d", RunLog(None), Quiet()).run()
+    where = {step.name: evidence for step in steps}
+    results = Runner(steps, world, Options(**options), where, "d", RunLog(None), Quiet()).run()
     return {result.name: result for result in results}
 
 
@@ -228,7 +229,7 @@ def test_a_problem_is_told_with_its_line(tmp_path: Path) -> None:
         return replace(problem, where=problem.where.replace("key.", "file:"))
 
     evidence = Evidence(tmp_path / "state.json", "t")
-    [result] = Runner([Wrong()], {}, Options(), evidence, "d", RunLog(None), Quiet(), located).run()
+    [result] = Runner([Wrong()], {}, Options(), {"first": evidence}, "d", RunLog(None), Quiet(), located).run()
     assert result.error == Problem(
         "first", "2 problems\na: is wrong [file:a]\nb: is wrong [file:b]", "mend a\nmend b", "file:a"
     )
@@ -272,7 +273,7 @@ def test_ctrl_c_lets_the_running_step_end_and_writes_down_what_was_done(tmp_path
 
     progress = Quiet()
     world: World = {"progress": progress}
-    evidence = Evidence(tmp_path / "state.json", "t")
+    evidence = dict.fromkeys(["first", "second"], Evidence(tmp_path / "state.json", "t"))
     with pytest.raises(KeyboardInterrupt):
         Runner([Interrupted(), Second()], world, Options(), evidence, "d", RunLog(None), progress).run()
     assert progress.ended_ == ["stopping after first", "first", "second"]
@@ -325,3 +326,21 @@ def test_what_could_not_be_seen_is_looked_at_again_when_what_it_needs_is_there(t
     assert world["behind"] == "after one"
     blind = run([First(), Behind()], {"broken": "first"}, tmp_path)
     assert [r.outcome for r in blind.values()] == ["failed", "failed"]
+
+
+def test_what_is_only_checked_is_never_applied_and_told_where_it_differs(tmp_path: Path) -> None:
+    world: World = {}
+    results = run([First(), Second(), Other()], world, tmp_path, checked=frozenset({"first"}))
+    assert [r.outcome for r in results.values()] == ["failed", "blocked", "changed"]
+    assert "--only" in (results["first"].error or Problem("", "")).fix
+    assert "first" not in world
+    fine = run([Fresh()], {"fresh": "one"}, tmp_path, checked=frozenset({"fresh"}))
+    assert fine["fresh"].outcome == "unchanged"
+
+
+def test_what_is_only_needed_is_made_but_for_what_would_have_to_be_allowed(tmp_path: Path) -> None:
+    world: World = {"dangerous": "precious"}
+    results = run([First(), Dangerous()], world, tmp_path, needed=frozenset({"first", "dangerous"}))
+    assert [r.outcome for r in results.values()] == ["changed", "unchanged"]
+    assert "precious would be destroyed" in results["dangerous"].remarks[0]
+    assert world["dangerous"] == "precious"

@@ -11,7 +11,7 @@ from proxmoxer.core import ResourceException
 
 from lib.clients.pve import Pve
 from lib.clients.pve_session import Api, Credential, Tls
-from lib.clients.ssh import Hosts
+from lib.clients.ssh import Host, Hosts
 from lib.errors import GroundworkError
 from lib.lab.pve.http import respond
 from lib.steps.session import Session
@@ -55,4 +55,13 @@ class InTurn(ThreadPoolExecutor):
 
 def session(lab: Simulated, credential: Credential, base: Path) -> Session:
     """Return what steps are given, without hosts."""
-    return Session(DirectPve(lab, credential), cast(Hosts, None), lambda each: DirectPve(lab, each), _quiet, base)
+    nobody = ("127.0.0.1", 0)
+    return Session(
+        DirectPve(lab, credential),
+        cast(Hosts, None),
+        lambda each: DirectPve(lab, each),
+        _quiet,
+        base,
+        cast(Host, None),
+        nobody,
+    )

@@ -1,0 +1,207 @@
+"""Own the look at the name server before anything is changed there: does it run, and who else speaks for our names?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from lib.clients.ssh import Host
+from lib.clients.waiting import together
+from lib.command import Result, read
+from lib.config.model import Cluster
+from lib.config.records_model import Record
+from lib.engine.step import Change, Inputs, Step
+from lib.errors import Problem, RemoteError
+from lib.facts import foreign as facts
+from lib.steps.session import Session
+from lib.zones import by_zone, zones_folder
+
+ANY = frozenset(range(256))
+NOT_HERE = (1, 127)  # systemctl where systemd did not boot the host, and no such program
+RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+HOSTS = "/etc/hosts"
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the service is told something: the words before and after the verb."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...] = ()
+
+    def says(self, verb: str) -> tuple[str, ...]:
+        """Return the command."""
+        return (*self.before, verb, *self.after)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The name server as it is.
+
+    `state` is what is wrong with the service, `config` what its own check says against its configuration;
+    `unfinished` tells that a deployment was interrupted, which may be why the server is not well. `stub` and
+    `loop` tell that it asks 127.0.0.53, and that this asks it again, `stub_on` which Proxmox hosts ask it.
+    """
+
+    control: Control
+    state: str
+    config: str
+    claims: tuple[facts.Claim, ...]
+    unfinished: bool
+    loop: bool = False
+    stub: bool = False
+    stub_on: tuple[str, ...] = ()
+
+
+def stage_of(file: str) -> str:
+    """Return the folder that is ours alone while a deployment lasts: hidden, beside the folder of the file."""
+    path = PurePosixPath(file)
+    return str(path.parent.parent / f".groundwork-{path.name}")
+
+
+def config_check(cluster: Cluster) -> tuple[str, ...]:
+    """Return the server's own check of its whole configuration, as it is on its disk; BIND's prints it."""
+    config = cluster.dns.config
+    if cluster.dns.backend == "dnsmasq":
+        return ("dnsmasq", "--test", *([f"--conf-file={config}"] if config else []))
+    return ("named-checkconf", "-p", "-x", *([config] if config else []))
+
+
+def complaint(result: Result) -> str:
+    """Return what a check complains of, in its last lines; "" where it ended with 0."""
+    told = (result.stderr.strip() or result.stdout.strip()).splitlines()[-4:]
+    return "" if result.exit == 0 else " · ".join(told) or f"it ended with {result.exit}"
+
+
+class NameServer(Step[Session, Seen, Cluster, Control]):
+    """Check that the name server runs, is well, and that nobody else there answers for our names."""
+
+    name: ClassVar[str] = "name_server"
+    needs: ClassVar[tuple[str, ...]] = ("validation",)
+    checks_only: ClassVar[bool] = True
+    max_age: ClassVar[float | None] = 86400.0
+
+    def __init__(self, cluster: Cluster, records: tuple[Record, ...]) -> None:
+        self._cluster = cluster
+        self._dns = cluster.dns
+        self._records = records
+        self._folder = PurePosixPath(self._dns.file).parent
+
+    def desired(self, inputs: Inputs) -> Cluster:
+        """Want what cluster.toml says."""
+        return self._cluster
+
+    def observe(self, at: Session, recent: bool) -> Seen:
+        """Ask for the service, check its configuration, read what else is in it; now and then, whom all ask."""
+        host, dnsmasq = at.name_server, self._dns.backend == "dnsmasq"
+        if self._dns.sudo:
+            host.run(read("true"))  # else a sudo that refuses would look like files that are not there
+        active, config, *more = host.run_all(
+            read("systemctl", "is-active", self._dns.service, ok=ANY),
+            read(*config_check(self._cluster), ok=ANY),
+            *([read("grep", "-rH", "", str(self._folder), HOSTS, self._main(), ok=ANY)] if dnsmasq else []),
+        )
+        control, state = self._service(host, active)
+        wrong = complaint(config)
+        printed = more[0].stdout if dnsmasq else config.stdout
+        seen = Seen(
+            control=control,
+            state=state,
+            config=wrong,
+            claims=tuple(self._claims(printed)),
+            unfinished=bool(state or wrong) and _is_there(host, stage_of(self._dns.file)),
+        )
+        return seen if recent else self._with_resolvers(at, seen, dnsmasq and facts.reads_resolv(printed))
+
+    def _with_resolvers(self, at: Session, seen: Seen, forwards: bool) -> Seen:
+        """Look whom the server asks (where it asks whom /etc/resolv.conf names), and whom the Proxmox hosts ask."""
+        stubs = together(*(partial(_asks_stub, at, each.name) for each in self._cluster.proxmox.hosts))
+        resolv = at.name_server.run(read("grep", "-H", "nameserver", *RESOLV, ok=ANY)).stdout
+        return replace(
+            seen,
+            loop=forwards and facts.is_loop(resolv, self._dns.server),
+            stub=forwards and facts.asks_stub(resolv),
+            stub_on=tuple(name for name in stubs if name),
+        )
+
+    def _main(self) -> str:
+        return self._dns.config or "/etc/dnsmasq.conf"
+
+    def _service(self, host: Host, active: Result) -> tuple[Control, str]:
+        """Find out how the service is told something, and what is wrong with it ("": it runs)."""
+        service = self._dns.service
+        control = Control(("systemctl",), (service,))
+        if active.exit not in NOT_HERE:
+            return control, "" if active.exit == 0 else active.stdout.strip() or complaint(active)
+        for control in (Control(("service", service)), Control((f"/etc/init.d/{service}",))):
+            told = host.run(read(*control.says("status"), ok=ANY))
+            if told.exit != 127:
+                break
+        return control, complaint(told)
+
+    def _claims(self, printed: str) -> Iterator[facts.Claim]:
+        if self._dns.backend == "dnsmasq":
+            return facts.in_dnsmasq(printed, self._dns.file, HOSTS, self._records)
+        zones = by_zone(self._cluster, self._records)
+        return facts.in_bind(printed, zones_folder(self._cluster), zones, self._records)
+
+    def changes(self, seen: Seen, wanted: Cluster) -> Iterator[Change]:
+        """Change nothing: this only looks."""
+        return iter(())
+
+    def problems(self, seen: Seen, wanted: Cluster) -> Iterator[Problem]:
+        """Yield what is wrong before we have changed anything, and whoever else answers for our names."""
+        server, service = self._dns.server, self._dns.service
+        if seen.state and not seen.unfinished:
+            problem = f"does not run, and nothing has been changed yet (got {seen.state})"
+            fix = f"see there why, and start it: {' '.join(seen.control.says('start'))}; or mend dns.service"
+            yield Problem(f"service {service} on {server}", problem, fix, "dns.service")
+        if seen.config and not seen.unfinished:
+            problem = f"refuses its configuration, and nothing has been changed yet\n    {seen.config}"
+            fix = f"mend it until this ends with 0: {' '.join(config_check(self._cluster))}"
+            yield Problem(f"{self._dns.backend} on {server}", problem, fix)
+        for claim in seen.claims:
+            if not claim.same:
+                fix = "take it out there, or name it otherwise here; files of others are never touched"
+                yield Problem(claim.place, f"answers for {claim.name}, too ({claim.line})", fix)
+        if seen.loop:
+            problem = "asks 127.0.0.53, and systemd-resolved there asks it again: a loop for every other name"
+            fix = "name forwarders in dns.upstream and say `no-resolv` there, or set DNS= in /etc/systemd/resolved.conf"
+            yield Problem(f"name server {server}", problem, fix)
+
+    def remarks(self, seen: Seen) -> Iterator[str]:
+        """Yield who says the same as we do, and who asks systemd-resolved."""
+        for claim in seen.claims:
+            if claim.same:
+                yield f"{claim.place} says the same of {claim.name} ({claim.line})"
+        if seen.stub and not seen.loop:
+            yield f"{self._dns.server} asks 127.0.0.53 for other names: it must not be what systemd-resolved asks there"
+        for name in seen.stub_on:
+            yield f"{name} asks 127.0.0.53: it must have {self._dns.server} behind it to know our names"
+
+    def apply(self, at: Session, seen: Seen, wanted: Cluster) -> None:
+        """Do nothing: a check has nothing to apply."""
+
+    def output(self, seen: Seen, wanted: Cluster) -> Control:
+        """Give how the service is told something."""
+        return seen.control
+
+    def reason(self, seen: Seen, wanted: Cluster) -> str:
+        """Say what was looked at."""
+        return f"{self._dns.service} on {self._dns.server} runs, its configuration is right, no name is taken"
+
+
+def _is_there(host: Host, path: str) -> bool:
+    return host.run(read("test", "-e", path, ok=frozenset({0, 1}))).exit == 0
+
+
+def _asks_stub(at: Session, node: str) -> str:
+    """Return the node's name where its resolver is 127.0.0.53. API: /nodes/{node}/dns."""
+    try:
+        told = at.pve.get(f"/nodes/{node}/dns")
+    except RemoteError:
+        return ""  # what is wrong with a host is validation's
+    return node if facts.STUB in (told.get("dns1"), told.get("dns2"), told.get("dns3")) else ""
