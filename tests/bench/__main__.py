@@ -117,8 +117,9 @@ def speed(product: Path, folder: Path) -> list[Figure]:
         bench.line("lab.start", "--task-seconds", "0")
         cold = bench.line("foundation")
         bench.line("foundation")
-        rounds = [(bench.imports(), bench.line("foundation")) for _ in range(ROUNDS)]
-        base, quick = (statistics.median(times) for times in zip(*rounds, strict=True))
+        bench.line("dns")
+        rounds = [(bench.imports(), bench.line("foundation"), bench.line("dns", "--only")) for _ in range(ROUNDS)]
+        base, quick, names = (statistics.median(times) for times in zip(*rounds, strict=True))
         sent = bench.counted(lambda: bench.line("foundation"))
         bench.line("lab.start", "--latency-ms", "20")
         far = statistics.median(bench.line("foundation") for _ in range(ROUNDS))
@@ -133,6 +134,8 @@ def speed(product: Path, folder: Path) -> list[Figure]:
         Figure("cold `invoke foundation`, tasks without duration", cold, None, " s"),
         Figure("no-op `invoke foundation`, no latency", quick, None, " s"),
         Figure("  against the importing process", quick / base, 2.5, " x"),
+        Figure("no-op `invoke dns --only`, every record asked, no latency", names, None, " s"),
+        Figure("  against the importing process", names / base, 2.5, " x"),
         Figure("no-op `invoke foundation`, 20 ms latency", far, None, " s"),
         Figure("  more than without latency", far - quick, 0.8, " s"),
         Figure("requests of a no-op", kinds["api"]),

@@ -1,0 +1,330 @@
+"""`invoke dns` through the real command line: deployed, mended, refused, put back, cut off; the lab answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.clients.ssh import Host, Login
+from lib.command import Command, read, write
+from lib.lab.faults import Faults
+from tests.labs import OnLine, Running, lab_in
+from tests.product import bare_environment, invoke
+from tests.rehearsal.test_interruption import started
+from tests.rehearsal.test_json import fits
+
+# The lab is a thread here, and ends with connections open: of clients that were killed, or cut off by a fault.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+SERVER = "10.10.1.1"
+FILE = "/etc/dnsmasq.d/kubernetes.conf"
+STAGE = "/etc/.groundwork-kubernetes.conf"
+READS = {"systemctl is-active", "dnsmasq --test", "grep -rH", "grep -H", f"cat {FILE}", f"ls -A {STAGE}"}
+PRINTER = '\n[[a]]\nname = "printer"\naddress = "10.10.1.9"\n'
+
+
+class Rehearsal:
+    """A checkout whose foundation is built and whose DNS is deployed; each test gets its lab as it was then."""
+
+    def __init__(self, product: Path, folder: Path) -> None:
+        self.checkout = folder / "checkout"
+        shutil.copytree(product, self.checkout)
+        self._kept = folder / "kept"
+        self.environment = bare_environment(folder / "home")
+        self._inputs = {name: (self.checkout / name).read_text() for name in ("cluster.toml", "dns/records.toml")}
+        with lab_in(self.checkout):
+            self.cold = self.json("dns")
+        shutil.copytree(self.checkout / ".lab", self._kept)
+
+    @contextlib.contextmanager
+    def lab(self, on_line: OnLine | None = None) -> Iterator[Running]:
+        """Run the lab in the state in which everything is deployed."""
+        shutil.rmtree(self.checkout / ".lab")
+        shutil.copytree(self._kept, self.checkout / ".lab")
+        for name, text in self._inputs.items():
+            (self.checkout / name).write_text(text)
+        with lab_in(self.checkout, on_line=on_line) as running:
+            yield running
+
+    def run(self, *words: str) -> Any:
+        return invoke(self.checkout, self.environment, *words)
+
+    def json(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """Run a line with --json, and return its document, which fits the schema."""
+        result = self.run(*words, "--json")
+        assert result.returncode == code, result.stdout + result.stderr
+        return fits(result.stdout)
+
+    def zones(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """Run `invoke dns --only`, and return what became of the zones."""
+        return step(self.json("dns", "--only", *words, code=code), "zones")
+
+    def append(self, name: str, text: str) -> None:
+        path = self.checkout / name
+        path.write_text(path.read_text() + text)
+
+    def replace(self, old: str, new: str) -> None:
+        path = self.checkout / "cluster.toml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    @contextlib.contextmanager
+    def server(self) -> Iterator[Host]:
+        """Log in to the name server."""
+        folder = self.checkout / ".lab"
+        ports = json.loads((folder / "lab.json").read_text())["ssh"]
+        reach = {f"{SERVER}:22": ("127.0.0.1", ports[SERVER])}
+        host = Host(SERVER, Login("root", 22, folder / "ssh_key", (folder / "known_hosts",), reach), quiet, 60.0)
+        yield host
+        host.close()
+
+    def file(self) -> str:
+        with self.server() as host:
+            return host.run(read("cat", FILE)).stdout
+
+    def is_clean(self) -> bool:
+        """Tell whether nothing of a deployment is left on the server."""
+        with self.server() as host:
+            there = host.run(read("ls", "-A", "/etc/dnsmasq.d")).stdout.split()
+            return there == ["kubernetes.conf", "provisioning.conf"] and not left(host)
+
+
+def quiet(what: str, seconds: float, last: str) -> None: ...
+
+
+def left(host: Host) -> bool:
+    return host.run(read("test", "-e", STAGE, ok=frozenset({0, 1}))).exit == 0
+
+
+def step(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one step of a document."""
+    found: dict[str, Any] = next(one for phase in document["phases"] for one in phase["steps"] if one["name"] == name)
+    return found
+
+
+def told(result: dict[str, Any]) -> set[tuple[str, str | None, str | None]]:
+    """Return a step's changes but for the service's."""
+    changes = ((one["attribute"], one["before"], one["after"]) for one in result["changes"])
+    return {change for change in changes if not change[0].startswith("service")}
+
+
+def sent(checkout: Path) -> list[str]:
+    """Return the command lines that reached the name server, without their time limit."""
+    lines = (json.loads(line) for line in (checkout / ".lab" / "journal.jsonl").read_text().splitlines())
+    words = [line["argv"] for line in lines if line["kind"] == "ssh" and line["host"] == SERVER]
+    return [" ".join(argv[4:] if argv[0] == "timeout" else argv) for argv in words]
+
+
+@pytest.fixture(scope="module")
+def dns(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    return Rehearsal(product, tmp_path_factory.mktemp("dns"))
+
+
+def test_what_dns_needs_is_built_before_and_every_record_deployed(dns: Rehearsal) -> None:
+    assert [phase["name"] for phase in dns.cold["phases"]] == ["foundation", "dns"]
+    assert dns.cold["outcome"] == "changed"
+    assert step(dns.cold, "base_template")["outcome"] == "changed"
+    assert ("A k8s-worker-4", None, "10.10.1.43") in told(step(dns.cold, "zones"))
+    assert any("restarted" in (one["after"] or "") for one in step(dns.cold, "zones")["changes"])
+    with dns.lab():
+        assert dns.is_clean()
+        again = dns.json("dns")
+        assert again["outcome"] == "unchanged"
+        assert "refreshed" not in {one["outcome"] for phase in again["phases"] for one in phase["steps"]}
+        asked = dns.run("dns.query")
+        assert asked.returncode == 0, asked.stdout
+        assert "38 asked over UDP and TCP, 0 not as expected" in asked.stdout
+
+
+def test_a_look_sends_no_write_and_what_it_shows_is_then_done(dns: Rehearsal) -> None:
+    with dns.lab():
+        dns.append("dns/records.toml", PRINTER)
+        before = len(sent(dns.checkout))
+        planned = dns.zones("--dry-run")
+        assert {" ".join(line.split()[:2]) for line in sent(dns.checkout)[before:]} <= {
+            " ".join(line.split()[:2]) for line in READS
+        }
+        assert told(planned) == {("A printer", None, "10.10.1.9"), ("PTR 10.10.1.9", None, "printer.sddc.info")}
+        assert told(dns.zones()) == told(planned)
+        assert dns.is_clean()
+        asked = dns.run("dns.query", "--name", "printer")
+        assert (asked.returncode, "10.10.1.9" in asked.stdout) == (0, True)
+
+
+def test_only_checks_what_dns_relies_on(dns: Rehearsal) -> None:
+    with dns.lab() as lab:
+        document = dns.json("dns", "--only")
+        assert [[one["name"] for one in phase["steps"]] for phase in document["phases"]] == [
+            ["validation"],
+            ["name_server", "zones"],
+        ]
+        dns.append("dns/records.toml", PRINTER)
+        lab.fault("500", "*/cluster/status*", 0)
+        failed = dns.json("dns", "--only", code=1)
+        assert step(failed, "validation")["outcome"] == "failed"
+        assert step(failed, "zones")["outcome"] == "blocked"
+        assert "printer" not in dns.file()
+
+
+def test_force_deploys_where_nothing_differs_also_on_a_line_with_others(dns: Rehearsal) -> None:
+    with dns.lab():
+        for words in (("dns", "--only", "--force"), ("foundation", "dns", "--force")):
+            before = sent(dns.checkout).count("systemctl restart dnsmasq")
+            assert step(dns.json(*words), "zones")["outcome"] == "changed"
+            assert sent(dns.checkout).count("systemctl restart dnsmasq") == before + 1
+
+
+def test_records_changed_by_hand_are_shown_and_overwritten(dns: Rehearsal) -> None:
+    with dns.lab():
+        mine = dns.file()
+        theirs = mine.replace("10.10.1.43", "10.10.1.9") + "host-record=old.sddc.info,10.10.1.8\nno-negcache\n"
+        with dns.server() as host:
+            host.run(Command(("tee", FILE), stdin=theirs.encode()))
+        drift = step(dns.json("drift"), "zones")
+        assert told(drift) >= {
+            ("A k8s-worker-4", "10.10.1.9", "10.10.1.43"),
+            ("A old", "10.10.1.8", None),
+            (FILE, "no-negcache", None),
+        }
+        assert told(dns.zones()) == told(drift)
+        assert dns.file() == mine
+
+
+def test_a_file_of_others_that_answers_for_our_names_is_named_and_left(dns: Rehearsal) -> None:
+    with dns.lab(), dns.server() as host:
+        dns.append("dns/records.toml", PRINTER)
+        foreign = b"host-record=k8s-worker-4.sddc.info,10.10.1.99\n"
+        host.run(Command(("tee", "/etc/dnsmasq.d/old.conf"), stdin=foreign))
+        failed = dns.json("dns", "--only", code=1)
+        error = step(failed, "name_server")["error"]
+        assert error["subject"] == "/etc/dnsmasq.d/old.conf"
+        assert "k8s-worker-4.sddc.info" in error["problem"]
+        assert error["fix"]
+        assert host.run(read("cat", "/etc/dnsmasq.d/old.conf")).stdout == foreign.decode()
+        assert "printer" not in dns.file()
+
+
+def test_what_would_take_much_away_has_to_be_allowed(dns: Rehearsal) -> None:
+    with dns.lab():
+        with dns.server() as host:
+            more = "".join(f"host-record=guest-{n}.sddc.info,10.10.3.{n},60\n" for n in range(1, 31))
+            host.run(Command(("tee", FILE), stdin=(dns.file() + more).encode()))
+        refused = dns.zones(code=4)
+        assert "30 of 68 records would go" in refused["error"]["problem"]
+        assert "--allow remove-records" in refused["error"]["fix"]
+        assert dns.zones("--allow", "remove-records")["outcome"] == "changed"
+
+
+def test_wrong_records_are_told_before_anything_is_done(dns: Rehearsal) -> None:
+    with dns.lab():
+        dns.append("dns/records.toml", '\n[[cname]]\nname = "x"\ntarget = "nowhere"\n')
+        result = dns.run("dns")
+        assert result.returncode == 2
+        assert "dns/records.toml:" in result.stderr
+        assert "nowhere" in result.stderr
+
+
+# kind, what it hits, how often; what the error says; whether the server was told to restart
+BROKEN = [
+    ("exit", "systemctl restart", 1, "old answers proven"),
+    ("exit", "dnsmasq --test --conf-file=/etc/.groundwork", 1, "refuses what was to be deployed"),
+    ("ssh-drop", f"mv -f {STAGE}/new", 1, "old answers proven"),
+    ("ssh-drop", "systemctl restart", 1, "old answers proven"),
+    ("disk-full", f"{STAGE}/new", 1, "No space left on device"),
+    ("dns-servfail", "printer", 0, "got SERVFAIL"),
+    ("dns-refused", "printer", 0, "got REFUSED"),
+    ("dns-truncated", "printer", 0, "got truncated"),
+]
+
+
+@pytest.mark.parametrize(("kind", "match", "times", "says"), BROKEN)
+def test_what_breaks_is_put_back_and_told_and_the_next_run_finishes(
+    dns: Rehearsal, kind: str, match: str, times: int, says: str
+) -> None:
+    with dns.lab() as lab:
+        before = dns.file()
+        dns.replace("rollback_after = 120", "rollback_after = 6 ")
+        dns.append("dns/records.toml", PRINTER)
+        lab.fault(kind, match, times)
+        failed = dns.zones(code=1)
+        assert says in failed["error"]["problem"]
+        assert failed["error"]["fix"]
+        assert dns.file() == before
+        assert dns.is_clean()
+        lab.clear()
+        assert told(dns.zones()) == {("A printer", None, "10.10.1.9"), ("PTR 10.10.1.9", None, "printer.sddc.info")}
+        assert dns.is_clean()
+
+
+@pytest.mark.parametrize(("kind", "match"), [("dns-servfail", "k8s-worker-4"), ("timeout", "k8s-worker-4")])
+def test_what_is_answered_at_the_second_try_changes_nothing(dns: Rehearsal, kind: str, match: str) -> None:
+    with dns.lab() as lab:
+        lab.fault(kind, match, 1)
+        assert dns.zones()["outcome"] == "unchanged"
+
+
+def test_a_server_that_was_dead_before_is_named(dns: Rehearsal) -> None:
+    with dns.lab(), dns.server() as host:
+        host.run(write("systemctl", "stop", "dnsmasq"))
+        failed = dns.json("dns", "--only", code=1)
+        assert "does not run, and nothing has been changed yet" in step(failed, "name_server")["error"]["problem"]
+        assert step(failed, "zones")["outcome"] == "blocked"
+
+
+def test_another_host_key_is_refused(dns: Rehearsal) -> None:
+    with dns.lab():
+        path = dns.checkout / ".lab" / "known_hosts"
+        lines = path.read_text().splitlines()
+        other = lines[0].rsplit(" ", 1)[1]
+        path.write_text(
+            "\n".join(f"{line.rsplit(' ', 1)[0]} {other}" if SERVER in line.split()[0] else line for line in lines)
+            + "\n"
+        )
+        failed = dns.json("dns", "--only", code=1)
+        assert "host key has changed" in step(failed, "name_server")["error"]["problem"]
+        assert f"invoke trust --replace {SERVER}" in step(failed, "name_server")["error"]["fix"]
+
+
+@pytest.mark.parametrize("at", [f"mv -f {STAGE}/new", f"tee {STAGE}/new", f"mv {STAGE}/armed {STAGE}/proven"])
+def test_killed_anywhere_it_is_old_or_new_and_the_next_run_finishes(dns: Rehearsal, at: str) -> None:
+    victim: list[int] = []
+
+    def strike(number: int, line: str, faults: Faults) -> None:
+        if at in line and victim:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim[0], signal.SIGKILL)
+
+    with dns.lab(strike):
+        dns.replace("rollback_after = 120", "rollback_after = 2 ")
+        before = dns.file()
+        dns.append("dns/records.toml", PRINTER)
+        process = started(dns.checkout, dns.environment, "dns", "--only")
+        victim.append(process.pid)
+        assert process.wait(60) == -signal.SIGKILL
+        victim.clear()
+        with dns.server() as host:
+            assert left(host)
+            if at.startswith("mv -f"):
+                until(lambda: not left(host))
+                assert dns.file() == before
+        finished = dns.zones()
+        assert finished["outcome"] == "changed"
+        assert "printer" in dns.file()
+        assert dns.is_clean()
+        assert dns.zones()["outcome"] == "unchanged"
+
+
+def until(look: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < end
+        time.sleep(0.05)
