@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lib.lab.dns import service
 from lib.lab.journal import Journal
 from lib.lab.pve import cluster, guest_state
 from lib.lab.world import Document, World
@@ -54,6 +55,7 @@ def render(world: World, journal: Journal, status: dict[str, Any], lab: dict[str
         now=now,
         status=status,
         hosts=_hosts(world, lab),
+        name_servers=_name_servers(world, lab),
         guests=_guests(world, now),
         tasks=_tasks(world),
         rows=rows(journal),
@@ -76,6 +78,18 @@ def _hosts(world: World, lab: dict[str, Any]) -> list[dict[str, Any]]:
             "guests": guests.count(node["name"]),
         }
         for node in nodes
+    ]
+
+
+def _name_servers(world: World, lab: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        one
+        | {
+            "running": service.is_running(world, one["name"]),
+            "ssh": lab["ssh"].get(one["address"], ""),
+            "dns": lab["dns"].get(one["address"], ""),
+        }
+        for one in world.all("nameserver").values()
     ]
 
 
@@ -122,6 +136,7 @@ def _row(line: dict[str, Any], began: float | None) -> Row:
         "ssh": lambda: shlex.join(line["argv"]),
         "sftp": lambda: f"{line['op']} {line['path']}",
         "dns": lambda: f"{line['type']} {line['name']}",
+        "script": lambda: shlex.join(line["argv"]),
     }.get(line["kind"], lambda: "")()
     return Row(
         at=None if began is None else began + line["t"],

@@ -88,6 +88,8 @@ def start(
         print(f"The lab {began}: Proxmox VE {found['pve_version']}, {len(found['api'])} hosts, process {found['pid']}.")
         for name, url in found["api"].items():
             print(f"  {name:<12} {url}")
+        for address, port in found["dns"].items():
+            print(f"  {address:<12} name server, DNS at 127.0.0.1:{port}")
 
     _told(work)
 
@@ -115,6 +117,9 @@ def status_(c: Context, json: bool = False) -> None:
     print(f"The lab runs: Proxmox VE {found['pve']}, {found['hosts']} hosts, process {found['pid']}.")
     print(f"  up {found['seconds']} s, latency {found['latency_ms']:.0f} ms")
     print(f"  guests {found['guests']}, running tasks {found['tasks']}")
+    server = found["name_server"]
+    runs = "runs" if server["running"] else "is dead"
+    print(f"  name server {server['name']} ({server['address']}): {server['service']} {runs}")
     for fault in found["faults"]:
         print(f"  fault {fault['kind']} on '{fault['match'] or 'anything'}'")
     print("  answers " + ", ".join(f"{count} by {kind}" for kind, count in found["answers"].items()))

@@ -28,7 +28,7 @@ STATUS: dict[str, Any] = {
     "pid": 1, "pve": "9.2.11", "seconds": 3700.0, "latency_ms": 0.0, "hosts": 4, "guests": 0, "tasks": 0, "faults": [],
     "answers": {"recording": 0, "official schema": 0, "real tool": 0, "belief": 0}, "beliefs": {},
 }  # fmt: skip
-NOWHERE: dict[str, Any] = {"api": {}, "ssh": {}}
+NOWHERE: dict[str, Any] = {"api": {}, "ssh": {}, "dns": {}}
 
 
 class Reader(HTMLParser):

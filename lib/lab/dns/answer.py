@@ -17,13 +17,14 @@ class Rr:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said: the code, and the records of each section."""
+    """What is said: the code, and the records of each section; `truncated` says nothing but that it is too long."""
 
     rcode: str = "NOERROR"
     records: tuple[Rr, ...] = ()
     authority: tuple[Rr, ...] = ()
     additional: tuple[Rr, ...] = ()
     authoritative: bool = False
+    truncated: bool = False
 
 
 class ConfigurationRefusedError(Exception):

@@ -20,6 +20,7 @@ class Bind:
     def answer(self, name: str, kind: str) -> Answer:
         """Answer one question; `name` is in lower case, without a dot at its end."""
         chain: list[Rr] = []
+        first = self._closest(name)
         while len(chain) < 16:
             found = self._looked_up(name, kind)
             alias = found.records[0] if found.records and found.records[0].type == "CNAME" else None
@@ -27,11 +28,12 @@ class Bind:
                 break
             chain += found.records
             name = alias.data.rstrip(".").lower()
+            if self._outside is None and self._closest(name) != first:  # only a resolver goes on in another zone
+                return Answer(records=tuple(chain), authoritative=True)
         else:
             return Answer(records=tuple(chain), authoritative=True)
-        rcode = found.rcode if not chain or found.rcode != "REFUSED" else "NOERROR"
         authoritative = bool(chain) or found.authoritative
-        return Answer(rcode, (*chain, *found.records), found.authority, found.additional, authoritative)
+        return Answer(found.rcode, (*chain, *found.records), found.authority, found.additional, authoritative)
 
     def _looked_up(self, name: str, kind: str) -> Answer:
         zone_name = self._closest(name)

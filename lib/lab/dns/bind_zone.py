@@ -98,6 +98,10 @@ def _parsed(text: str, name: str, path: str) -> dns.zone.Zone:
 
 def _like_bind(transaction: dns.transaction.Transaction, name: dns.name.Name, rdataset: dns.rdataset.Rdataset) -> None:
     """Refuse what BIND refuses while it reads; a record takes the TTL of those read before it."""
+    node = transaction.get_node(name)
+    others = {each.rdtype for each in node or ()} | {rdataset.rdtype}
+    if dns.rdatatype.CNAME in others and len(others) > 1:
+        raise ValueError(f"{name.to_text(omit_final_dot=True)}: CNAME and other data")
     before = transaction.get(name, rdataset.rdtype, rdataset.covers)
     if before is None:
         return

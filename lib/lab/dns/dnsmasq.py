@@ -124,7 +124,7 @@ class Dnsmasq:
 
     def _from_servers(self, name: str, kind: str) -> Answer:
         if kind == "PTR" and "bogus-priv" in self._settings.flags and _is_private(name):
-            return Answer("NXDOMAIN")
+            return Answer("NXDOMAIN", authoritative=True)
         if "domain-needed" in self._settings.flags and kind in ADDRESSES and name and "." not in name:
             return self._denied(name)
         group = self._matching(name, kind)
@@ -175,8 +175,9 @@ class Dnsmasq:
 def _is_private(name: str) -> bool:
     if not name.endswith(".in-addr.arpa"):
         return False
+    labels = [*reversed(name.removesuffix(".in-addr.arpa").split(".")), "0", "0", "0"]
     try:
-        address = ipaddress.ip_address(".".join(reversed(name.removesuffix(".in-addr.arpa").split("."))))
+        address = ipaddress.ip_address(".".join(labels[:4]))
     except ValueError:
         return False
     return any(address in network for network in PRIVATE)

@@ -53,7 +53,7 @@ class Settings:
     pointers: list[tuple[str, str]] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     hosts_files: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
+    flags: set[str] = field(default_factory=set)  # the options that were given
     local_ttl: int = 0
     domain: str = ""
     resolv_file: str = "/etc/resolv.conf"
@@ -147,14 +147,15 @@ class _Reader:
             raise _LineError(f"{name} is not simulated by the lab")
         if name in NUMBERS and not value.isdigit():
             raise _LineError("error")
+        if name in NUMBERS & self._settings.flags:
+            raise _LineError("illegal repeated keyword")
         if name == "conf-file":
             self.file(plain(value))
         elif name == "conf-dir":
             self.folder(plain(value))
         elif name in OPTIONS:
             OPTIONS[name](self._settings, value)
-        elif name in PLAIN:
-            self._settings.flags.add(name)
+        self._settings.flags.add(name)
 
 
 def _ends(name: str, filters: tuple[str, ...]) -> bool:

@@ -10,29 +10,14 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-import dns.edns
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.opcode
-import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
-
 from lib.lab.dns import service
+from lib.lab.dns.answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from lib.lab.dns.answer import Answer, Rr
     from lib.lab.journal import Journal
     from lib.lab.programs.host import Host
 
 LOOPBACK = "127.0.0.1"
-SMALLEST = 512  # bytes that a client without EDNS takes over UDP
-LARGEST = 1232
 
 
 class Listener:
@@ -148,44 +133,30 @@ class Listener:
 
     def _wire(self, data: bytes, over_udp: bool) -> bytes | None:
         """Answer one message; None is silence."""
-        try:
-            query = dns.message.from_wire(data)
-        except dns.exception.DNSException:
-            return None
+        from lib.lab.dns import wire  # dnspython is not loaded before somebody asks
+
+        return wire.respond(data, over_udp, lambda name, kind: self._answer(name, kind, over_udp))
+
+    def _answer(self, name: str, kind: str, over_udp: bool) -> Answer | None:
         if not self._host.is_up():
             return None
-        response = dns.message.make_response(query, recursion_available=True)
-        if query.opcode() != dns.opcode.QUERY or len(query.question) != 1:
-            response.set_rcode(dns.rcode.NOTIMP)
-            return response.to_wire()
-        asked = query.question[0]
-        name, kind = asked.name.to_text(omit_final_dot=True), dns.rdatatype.to_text(asked.rdtype)
-        rcode = self._fill(response, name, kind, over_udp)
+        answer = self._found(name, kind, over_udp)
+        rcode = answer.rcode if answer else None
         self._journal.write("dns", host=self._host.address, name=name, type=kind, rcode=rcode)
-        if rcode is None:
-            return None
-        limit = min(LARGEST, max(SMALLEST, query.payload)) if over_udp else 65535
-        try:
-            return response.to_wire(max_size=limit)
-        except dns.exception.TooBig:
-            return _truncated(query, response).to_wire()
+        return answer
 
-    def _fill(self, response: dns.message.Message, name: str, kind: str, over_udp: bool) -> str | None:
-        """Put the answer of a fault or of the service into the response; return its code, None for silence."""
+    def _found(self, name: str, kind: str, over_udp: bool) -> Answer | None:
+        """Return the answer of a fault, or of the service."""
         faults, subject = self._host.faults, f"{self._host.address} {name} {kind}"
         answering = service.answering(self._host.world, self._host.node)
         if answering is None or faults.take("timeout", subject):
             return None
         for code in ("SERVFAIL", "REFUSED"):
             if faults.take(f"dns-{code.lower()}", subject):
-                response.set_rcode(dns.rcode.from_text(code))
-                return code
+                return Answer(code)
         if over_udp and faults.take("dns-truncated", subject):
-            response.flags |= dns.flags.TC
-            return "NOERROR"
-        answer = answering.answer(name.lower(), kind)
-        _written(response, answer)
-        return answer.rcode
+            return Answer(truncated=True)
+        return answering.answer(name.lower(), kind)
 
 
 def _is_free(port: int) -> bool:
@@ -210,33 +181,3 @@ def _bound(kind: socket.SocketKind, port: int) -> socket.socket | None:
         found.close()
         return None
     return found
-
-
-def _written(response: dns.message.Message, answer: Answer) -> None:
-    response.set_rcode(dns.rcode.from_text(answer.rcode))
-    if answer.authoritative:
-        response.flags |= dns.flags.AA
-    for records, section in (
-        (answer.records, response.answer),
-        (answer.authority, response.authority),
-        (answer.additional, response.additional),
-    ):
-        section += _rrsets(records)
-
-
-def _rrsets(records: Iterable[Rr]) -> list[dns.rrset.RRset]:
-    """Put records of one name and type together, in order."""
-    found: dict[tuple[str, str], list[Rr]] = {}
-    for record in records:
-        found.setdefault((record.name.lower(), record.type), []).append(record)
-    return [
-        dns.rrset.from_text(f"{rows[0].name}.", rows[0].ttl, dns.rdataclass.IN, rows[0].type, *(r.data for r in rows))
-        for rows in found.values()
-    ]
-
-
-def _truncated(query: dns.message.Message, full: dns.message.Message) -> dns.message.Message:
-    response = dns.message.make_response(query, recursion_available=True)
-    response.set_rcode(full.rcode())
-    response.flags |= dns.flags.TC | (full.flags & dns.flags.AA)
-    return response
