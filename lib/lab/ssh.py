@@ -146,7 +146,7 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
     scale = float(shell.host.meta().get("task_scale", 0.0))
     left = False  # the client has closed its channel; its connection may well go on
     if output.script and not cut:
-        ended = await _followed(shell, process, output.script)
+        ended = await _followed(shell, process, output.script, limit)
         left, output = ended is None, ended or output
     seconds = output.seconds if output.seconds == SEEN_AS_HUNG else output.pause + output.seconds * scale
     if limit is not None and seconds > limit:
@@ -166,13 +166,19 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
     process.exit(output.exit)
 
 
-async def _followed(shell: Shell, process: asyncssh.SSHServerProcess[bytes], script: str) -> Output | None:
-    """Wait until a script ends; None where its client is gone before, and it goes on."""
+async def _followed(
+    shell: Shell, process: asyncssh.SSHServerProcess[bytes], script: str, limit: float | None
+) -> Output | None:
+    """Wait until a script ends, or its `timeout` ends it; None where its client is gone before, and it goes on."""
+    began = time.monotonic()
     shell.settle()
     while not process.is_closing():
         output = scripts.ended(shell.host.world, script)
         if output is not None:
             return output
+        if limit is not None and time.monotonic() - began > limit:
+            scripts.kill(shell.host.world, script)
+            return Output(124)
         await asyncio.sleep(FOLLOWED_SECONDS)
     return None
 

@@ -221,6 +221,7 @@ def test_dnsmasq_reads_at_a_restart_alone_and_is_dead_after_one_with_nonsense(dn
     dnsmasq.host.files.remove(file)
     for line in (["service", "dnsmasq", "restart"], ["/etc/init.d/dnsmasq", "restart"]):
         assert dnsmasq.run(*line).exit == 0
+        assert dnsmasq.run("timeout", "-k", "5", "30", *line).exit == 0
         assert dnsmasq.run("service", "dnsmasq", "status").exit == 0
         assert dnsmasq.answer("new.sddc.info")[0] == "NXDOMAIN"
     assert dnsmasq.run("/etc/init.d/other", "restart").exit == 127

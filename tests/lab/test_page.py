@@ -254,7 +254,7 @@ def test_the_page_can_be_read_without_seeing_it(simulated: Simulated, tmp_path: 
     headings = {attributes["id"] for tag, attributes in found if tag == "h2" and "id" in attributes}
     regions = [attributes for tag, attributes in found if attributes.get("role") == "region"]
     assert {attributes["aria-labelledby"] for attributes in regions} <= headings
-    assert len(regions) == names.count("table") == 6  # all but the faults
+    assert len(regions) == names.count("table") == 7  # all but the faults
     assert all(attributes["tabindex"] == "0" for attributes in regions), "a table that is wider can be scrolled by keys"
 
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from lib.lab.dns.answer import Answer, ConfigurationRefusedError, Rr
 from lib.lab.dns.texts import Kept, Texts
-from lib.lab.provenance import TOOL, belief
+from lib.lab.provenance import TOOL
 from lib.lab.topology import public_address
 from lib.lab.world import Document, World
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SOURCE = TOOL
 OUTSIDE_TTL = 300
-OUTSIDE_SOURCE = belief("what the name servers of the simulated internet answer")
 
 
 class Answering(Protocol):

@@ -104,11 +104,17 @@ def service_(host: Host, argv: list[str], stdin: bytes) -> Output:
     return systemd.systemctl(host, [argv[1], argv[0]], b"")
 
 
+def has_init_script(host: Host, path: str) -> bool:
+    """Tell whether the path is the init script of the host's name service."""
+    unit = service.unit_of(host)
+    return unit is not None and path == f"/etc/init.d/{unit.removesuffix('.service')}"
+
+
 def init_script(host: Host, path: str, argv: list[str]) -> Output | None:
     """Run `/etc/init.d/NAME VERB`, where the host has such a service; it says whom it hands it to."""
-    folder, name = posixpath.split(path)
-    if folder != "/etc/init.d" or service.unit_of(host) != f"{name}.service":
+    if not has_init_script(host, path):
         return None
+    name = posixpath.basename(path)
     done = service_(host, [name, *argv], b"")
     verb = {"restart": "Restarting", "reload": "Reloading", "start": "Starting", "stop": "Stopping"}.get(
         (argv or [""])[0]

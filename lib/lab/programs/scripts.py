@@ -84,6 +84,11 @@ def ended(world: World, key: str) -> Output | None:
     return None if process["ended"] is None else Output(process["exit"], process["out"], process["err"])
 
 
+def kill(world: World, key: str) -> None:
+    """End a script between two lines."""
+    world.delete("process", key)
+
+
 def _step(host: Host, key: str, process: Document, ran: Ran, now: float) -> float | None:
     """Run one line, and keep with what it changed that it was run: after a kill it is not run twice.
 

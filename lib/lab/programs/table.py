@@ -54,6 +54,8 @@ SOURCES: dict[str, Provenance] = {
     **proxmox.SOURCES,
 }
 _NO_PROGRAM = belief("what bash, env and timeout say of a line without a program")
+_SCRIPT = belief("how sh ends a script that is one simple command a line")
+WRAPPERS = ("env", "nohup", "sudo", "timeout")
 NEED_CEPH = frozenset({"rbd", "ceph"})
 FROM_PACKAGE = {
     "virt-customize": "libguestfs-tools",
@@ -123,6 +125,9 @@ def find(host: Host, name: str) -> Program | None:
 
 def source(argv: list[str], exit: int) -> Provenance:
     """Return what the answer to a command line rests on."""
+    argv = argv[1:] if argv[:1] == ["nohup"] else argv
+    if is_script(argv):
+        return _SCRIPT
     if is_shell(argv) and exit != 2:
         return source(shlex.split(argv[2]), exit)
     words = [word.rpartition("/")[2] for word in argv]
@@ -181,7 +186,7 @@ def _env(host: Host, words: list[str], stdin: bytes) -> Output:
 
 
 def _wrapped(host: Host, absent: str, words: list[str], stdin: bytes) -> Output:
-    short = words[0].rpartition("/")[2]
-    if short not in ("env", "timeout") and find(host, words[0]) is None:
+    known = words[0].rpartition("/")[2] in WRAPPERS or is_shell(words) or is_script(words)
+    if not known and find(host, words[0]) is None and not name_server.has_init_script(host, words[0]):
         return Output(127, "", absent.format(words[0]))
     return run(host, words, stdin)
