@@ -175,7 +175,8 @@ class Files:
 
     def need_space(self, path: str) -> None:
         """Raise ENOSPC where a fault says that there is none for this path; whatever writes asks here."""
-        address = (self._world.peek("node", self.node) or {}).get("address", "")
+        machine = self._world.peek("node", self.node) or self._world.peek("nameserver", self.node) or {}
+        address = machine.get("address", "")
         if Faults(self._world).take("disk-full", f"{self.node} {address} {path}"):
             raise _error(errno.ENOSPC, path)
 

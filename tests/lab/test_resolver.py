@@ -14,6 +14,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -23,9 +24,10 @@ from lib.lab.dns import bind, bind_conf, bind_zone, dnsmasq, dnsmasq_conf, wire
 from lib.lab.dns.answer import Answer, ConfigurationRefusedError
 from lib.lab.dns.service import Answering
 from lib.lab.dns.texts import Texts
-from lib.zones import render_files
-from tests.real.test_zone_programs import HOST, VALID, ask, free_port, program, until_it_answers
+from lib.zones import on_server, render_files
+from tests.real.test_zone_programs import HOST, VALID, ask, free_port, until_it_answers
 from tests.records import inputs
+from tests.tools import tool
 
 TYPES = ("A", "AAAA", "CNAME", "TXT", "SRV", "PTR", "MX", "NS", "SOA")
 STARTED_ONCE = (Phase.explicit, Phase.reuse, Phase.generate)  # making a failure smaller would start a hundred servers
@@ -67,7 +69,7 @@ def served(line: Sequence[str], folder: Path, port: int, domain: str) -> Iterato
 def dnsmasq_line(folder: Path, port: int) -> list[str]:
     here = (f"--port={port}", f"--listen-address={HOST}", "--bind-interfaces", "--no-resolv", "--log-facility=-")
     line = [
-        program("dnsmasq"),
+        tool("dnsmasq"),
         "--conf-file=",
         f"--conf-dir={folder}/conf.d",
         "--no-hosts",
@@ -90,7 +92,7 @@ def named_line(folder: Path, port: int) -> list[str]:
         "pid-file none; session-keyfile none; recursion no; dnssec-validation no; }; controls { };\n"
         f'include "{folder}/named.conf";\n'
     )
-    return [program("named"), "-g", "-n", "1", "-c", f"{folder}/main.conf"]
+    return [tool("named"), "-g", "-n", "1", "-c", f"{folder}/main.conf"]
 
 
 def our_bind(folder: Path) -> Answering:
@@ -218,7 +220,7 @@ def test_bind_and_ours_answer_alike(lines: list[str], broken: bool) -> None:
         zones = (f'zone "{each}" {{ type primary; file "{folder}/{each}"; }};\n' for each in "xyz")
         (folder / "named.conf").write_text("".join(zones))
         checked = subprocess.run(
-            [program("named-checkzone"), "-i", "local", "x", f"{folder}/x"], capture_output=True, text=True, timeout=30
+            [tool("named-checkzone"), "-i", "local", "x", f"{folder}/x"], capture_output=True, text=True, timeout=30
         )
         answering = our_bind(folder)
         assert (ours(answering, "x", "SOA")[0] == "NOERROR") == (checked.returncode == 0), checked.stdout
@@ -231,6 +233,8 @@ def test_bind_and_ours_answer_alike(lines: list[str], broken: bool) -> None:
 def test_what_the_product_renders_is_answered_alike(backend: str, tmp_path: Path) -> None:
     cluster, records = load_records(inputs(tmp_path, VALID / "everything.toml", backend))
     port = free_port()
+    here = msgspec.structs.replace(cluster.dns, file=f"{tmp_path}/named.conf", zones=f"{tmp_path}/zones")
+    cluster = msgspec.structs.replace(cluster, dns=here)
     files = render_files(cluster, records, {})
     names = [one.name.replace("*", "any.thing") for one in records]
     names += [f"nothing.{name}" for name in names] + [name.partition(".")[2] for name in names]
@@ -240,12 +244,9 @@ def test_what_the_product_renders_is_answered_alike(backend: str, tmp_path: Path
         (tmp_path / "hosts").touch()
         line, answering = dnsmasq_line(tmp_path, port), our_dnsmasq(tmp_path)
     else:
-        folder = cluster.dns.zones or f"{cluster.dns.file}.zones"
-        (tmp_path / "named.conf").write_text(files["named.conf"].replace(folder, f"{tmp_path}/zones"))
-        (tmp_path / "zones").mkdir()
-        for path, text in files.items():
-            if path.startswith("zones/"):
-                (tmp_path / path).write_text(text)
+        for path, text in on_server(cluster, files).items():
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(text)
         line, answering = named_line(tmp_path, port), our_bind(tmp_path)
     with served(line, tmp_path, port, cluster.dns.domain):
         agree(port, answering, sorted(set(names)))

@@ -69,9 +69,6 @@ def cp(host: Host, argv: list[str], stdin: bytes) -> Output:
             found = host.files.stat(old)
             if found["type"] == "dir" and not {"r", "R", "a", "archive"} & set(options):
                 return Output(1, "", f"cp: -r not specified; omitting directory '{name}'\n")
-            if host.faults.take("disk-full", f"{host.address} cp {new}"):
-                host.files.write(new, b"")
-                return Output(1, "", f"cp: error writing '{new}': No space left on device\n")
             size += _copy(host, old, new)
         except OSError as error:
             if error.errno == errno.ENOENT and error.filename == old:
@@ -135,8 +132,6 @@ def mkdir(host: Host, argv: list[str], stdin: bytes) -> Output:
     errors = ""
     for path in paths:
         try:
-            if host.faults.take("disk-full", f"{host.address} mkdir {host.path(path)}"):
-                raise OSError(errno.ENOSPC, "No space left on device", path)
             host.files.mkdir(host.path(path), mode, parents="p" in options or "parents" in options)
         except OSError as error:
             errors += f"mkdir: cannot create directory '{path}': {strerror(error)}\n"
