@@ -28,7 +28,10 @@ class Bind:
                 break
             chain += found.records
             name = alias.data.rstrip(".").lower()
-            if self._outside is None and self._closest(name) != first:  # only a resolver goes on in another zone
+            zone = self._closest(name)
+            if zone is not None and self._zones[zone] is None:
+                return Answer("SERVFAIL")
+            if self._outside is None and zone != first:  # only a resolver goes on in another zone
                 return Answer(records=tuple(chain), authoritative=True)
         else:
             return Answer(records=tuple(chain), authoritative=True)
