@@ -49,10 +49,10 @@ def status(c: Context, json: bool = False, timeout: str = "", verbose: bool = Fa
 
 @task(help={"json": HELP["json"], "timeout": HELP["timeout"]})
 def doctor(c: Context, json: bool = False, timeout: str = "") -> None:
-    """Repeat every slow check, and prove as Packer's token itself each privilege on each path."""
+    """Repeat every slow check of the foundation, and prove as Packer's token itself each privilege on each path."""
     from lib.tasks.run import Flags, run, seconds
 
-    run("doctor", (), Flags(dry_run=True, guard=False, as_json=json, timeout=seconds(timeout), deep=True))
+    run("doctor", ("foundation",), Flags(dry_run=True, guard=False, as_json=json, timeout=seconds(timeout), deep=True))
 
 
 @task(help={"replace": "Address of a host whose recorded key is to be replaced (it was reinstalled)."})

@@ -147,7 +147,8 @@ MATRIX: dict[str, dict[str, Strike | str]] = {
 }
 for _step in MATRIX.values():
     _step.setdefault("agent-silent", NO_GUEST)
-    _step.setdefault("dns-servfail", NO_NAME)
+    for _kind in ("dns-servfail", "dns-refused", "dns-truncated"):
+        _step.setdefault(_kind, NO_NAME)
 
 
 def strikes() -> list[tuple[str, str]]:

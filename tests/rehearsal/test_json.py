@@ -30,6 +30,7 @@ def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
     assert steps["base_template"]["outcome"] == "blocked"
     assert fits(run("foundation", "--json").stdout)["outcome"] == "changed"
     assert fits(run("foundation", "--json", "--force-rebuild").stdout)["outcome"] == "refused"
+    assert fits(run("dns", "--json").stdout)["outcome"] == "changed"
     assert fits(run("status", "--json").stdout)["outcome"] == "unchanged"
     for words, subject in (
         (("--timeout", "abc"), "--timeout"),

@@ -64,14 +64,14 @@ def test_another_ca_is_not_trusted(
     text = (checkout / ".env").read_text()
     (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_FINGERPRINT=" + "ab" * 32))
     (checkout / ".env").chmod(0o600)
-    result = run("plan")
+    result = run("foundation", "--dry-run")
     assert result.returncode == 1
     assert "TLS" in result.stdout + result.stderr
     journal = (checkout / ".lab" / "journal.jsonl").read_text()
     assert "/access/ticket" not in journal  # the password goes to nobody whose certificate is not the known one
     assert "Traceback" not in result.stdout + result.stderr
     (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_VERIFY=no"))
-    unchecked = run("plan")
+    unchecked = run("foundation", "--dry-run")
     assert unchecked.returncode == 0, unchecked.stdout
     assert "TLS verification is turned off" in unchecked.stdout
 
@@ -81,7 +81,7 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
 ) -> None:
     configured(checkout, run, environment, tmp_path)
     (Path(environment["HOME"]) / ".ssh" / "known_hosts").unlink()
-    unknown = run("plan")
+    unknown = run("foundation", "--dry-run")
     assert unknown.returncode == 1
     assert "invoke trust" in unknown.stdout
     shown = run("trust")
@@ -90,7 +90,7 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
     assert shown.stdout.count(" new") == 4
     recorded = checkout / ".groundwork" / "known_hosts"
     assert recorded.stat().st_mode & 0o777 == 0o600
-    assert run("plan").returncode == 0
+    assert run("foundation", "--dry-run").returncode == 0
     assert run("trust").stdout.count(" known") == 4
     node, _, key = recorded.read_text().partition("\n")
     other = key.partition("\n")[0].split(" ")[2]
@@ -98,9 +98,9 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
     changed = run("trust")
     assert changed.returncode == 4
     assert "10.10.1.21" in changed.stderr
-    assert "invoke trust --replace 10.10.1.21" in run("plan").stdout
+    assert "invoke trust --replace 10.10.1.21" in run("foundation", "--dry-run").stdout
     assert run("trust", "--replace", "10.10.1.21").returncode == 0
-    assert run("plan").returncode == 0
+    assert run("foundation", "--dry-run").returncode == 0
 
 
 def test_with_nothing_but_ssh_the_ca_is_fetched_and_a_token_made(
@@ -116,15 +116,15 @@ def test_with_nothing_but_ssh_the_ca_is_fetched_and_a_token_made(
     down = run("trust", "--replace", "10.10.1.99")
     assert down.returncode == 2
     assert run("trust").returncode == 1
-    assert len((checkout / ".groundwork" / "known_hosts").read_text().splitlines()) == 3
-    assert run("plan").returncode == 1
+    assert len((checkout / ".groundwork" / "known_hosts").read_text().splitlines()) == 4  # and the name server
+    assert run("foundation", "--dry-run").returncode == 1
     config.write_text(config.read_text().replace("Port 9\n  # ", "Port ", 1))
     shown = run("trust")
     assert shown.returncode == 0, shown.stderr
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert((tmp_path / "ca.pem").read_text())).hexdigest().upper()
     assert digest[:2] + ":" + digest[2:4] in shown.stdout
     before = len(journal(checkout))
-    planned = run("plan", "--json")
+    planned = run("foundation", "--dry-run", "--json")
     assert planned.returncode == 0, planned.stderr
     assert document(planned)["outcome"] == "pending"
     assert writes(journal(checkout)[before:]) == []
