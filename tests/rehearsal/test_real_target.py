@@ -86,12 +86,12 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
     assert "invoke trust" in unknown.stdout
     shown = run("trust")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.count("SHA256:") == 4
-    assert shown.stdout.count(" new") == 4
+    assert shown.stdout.count("SHA256:") == 5
+    assert shown.stdout.count(" new") == 5
     recorded = checkout / ".groundwork" / "known_hosts"
     assert recorded.stat().st_mode & 0o777 == 0o600
     assert run("foundation", "--dry-run").returncode == 0
-    assert run("trust").stdout.count(" known") == 4
+    assert run("trust").stdout.count(" known") == 5
     node, _, key = recorded.read_text().partition("\n")
     other = key.partition("\n")[0].split(" ")[2]
     recorded.write_text(" ".join([*node.split(" ")[:2], other]) + "\n" + key)
