@@ -65,7 +65,8 @@ def _bare(version: Mapping[str, str]) -> World:
     node = {"name": NODE, "address": "127.0.0.1", "nodeid": 1, "online": True, "cpus": 2, "memory": 24 << 30}
     node |= {"boot_time": 0, "bridges": [], "clock_offset": 0.0, "timezone": "Etc/UTC", "interfaces": []}
     world.put("node", NODE, node)
-    world.put("host", NODE, {"packages": {}, "units": {}, "mounts": {}, "mapped": {}, "enterprise_repo": False})
+    packages = {"pve-manager": version["version"]}
+    world.put("host", NODE, {"packages": packages, "units": {}, "mounts": {}, "mapped": {}, "enterprise_repo": False})
     make_filesystem(world, NODE)
     local = {"type": "dir", "path": "/var/lib/vz", "content": "iso,vztmpl,backup"}
     world.put("storage", "local", local)
