@@ -25,10 +25,12 @@ def batch(lab: Joined, host: str, *lines: str) -> CompletedProcess[str]:
 
 
 def test_every_host_answers_by_address_and_by_name(lab: Joined) -> None:
-    for address, name in zip(lab.addresses, lab.nodes, strict=True):
+    *nodes, name_server = lab.addresses
+    for address, name in zip(nodes, lab.nodes, strict=True):
         for host in (address, name):
             told = ssh(lab, host, "hostname")
             assert (told.returncode, told.stdout, told.stderr) == (0, f"{name}\n", "")
+    assert ssh(lab, name_server, "dnsmasq", "--test").stderr == "dnsmasq: syntax check OK.\n"
 
 
 def test_words_are_split_as_a_remote_shell_does(lab: Joined) -> None:

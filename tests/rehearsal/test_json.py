@@ -40,6 +40,8 @@ def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
     ):
         wrong = run("foundation", "--json", *words)
         assert (wrong.returncode, fits(wrong.stdout)["error"]["subject"]) == (2, subject)
+    unknown = run("doctor", "--json", "--phases", "dns,nosuch")
+    assert (unknown.returncode, fits(unknown.stdout)["error"]["subject"]) == (2, "--phases")
     path = checkout / "cluster.toml"
     path.write_text(path.read_text().replace('bridge = "vmbr0"', 'bridge = "vmbr9"'))
     step = fits(run("plan", "--json").stdout)["phases"][0]["steps"][0]
