@@ -67,6 +67,12 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
         if struck.returncode:
             after = stage.run()
             assert after.returncode == 0, after.stdout + after.stderr
+    assert stage.differences() == []  # so the next run changes nothing either: that is the world of the test below
+
+
+def test_the_world_of_an_undisturbed_run_is_left_unchanged(stage: Stage) -> None:
+    stage.take(FINISHED)
+    with stage.lab():
         last = stage.run()
         assert "\nfoundation: unchanged" in last.stdout, last.stdout + last.stderr
     assert stage.differences() == []
