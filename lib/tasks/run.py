@@ -25,8 +25,9 @@ from lib.config.model import Cluster
 from lib.engine.evidence import Evidence, digest
 from lib.engine.lock import holder, local_lock
 from lib.engine.plan import PhaseResult, RunResult
+from lib.engine.planning import Options
 from lib.engine.runlog import RunLog
-from lib.engine.runner import Options, Runner, current_step
+from lib.engine.runner import Runner, current_step
 from lib.engine.step import Step
 from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
 from lib.steps.session import Session

@@ -16,8 +16,9 @@ import pytest
 
 from lib.engine.evidence import Evidence
 from lib.engine.plan import PhaseResult, RunResult, StepResult
+from lib.engine.planning import Options
 from lib.engine.runlog import RunLog
-from lib.engine.runner import Options, Runner
+from lib.engine.runner import Runner
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
 from lib.errors import LostAnswerError, Problem, StepError
 

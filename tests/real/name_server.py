@@ -22,8 +22,9 @@ from lib.config.model import Cluster
 from lib.config.records_model import Own, Record
 from lib.engine.evidence import Evidence
 from lib.engine.plan import StepResult
+from lib.engine.planning import Options
 from lib.engine.runlog import RunLog
-from lib.engine.runner import Options, Runner
+from lib.engine.runner import Runner
 from lib.engine.step import Step
 from lib.steps.name_server import NameServer
 from lib.steps.session import Session
