@@ -26,9 +26,12 @@ class Command:
     ok_codes: frozenset[int] = frozenset({0})
     stdin: bytes = field(default=b"", repr=False)
 
-    def line(self) -> str:
-        """Return the argument list quoted for a POSIX shell, with a limit that ends the remote process."""
-        limited = ("timeout", "-k", "5", str(max(1, round(self.timeout))), *self.argv)
+    def line(self, prefix: tuple[str, ...] = ()) -> str:
+        """Return the argument list quoted for a POSIX shell, with a limit that ends the remote process.
+
+        `prefix` stands before the limit: what `sudo` runs, only root may end.
+        """
+        limited = (*prefix, "timeout", "-k", "5", str(max(1, round(self.timeout))), *self.argv)
         return shlex.join(limited)
 
     def __str__(self) -> str:

@@ -78,8 +78,7 @@ class Host:
             UnreachableError: no connection.
         """
         command = replace(command, timeout=min(command.timeout, self._bound))
-        full = replace(command, argv=(*self._login.prefix, *command.argv))
-        result = self._retried(command.reads_only, lambda transport: self._execute(transport, full))
+        result = self._retried(command.reads_only, lambda transport: self._execute(transport, command))
         if result.exit not in command.ok_codes:
             raise _command_error(self.address, command, result)
         return result
@@ -108,7 +107,7 @@ class Host:
         channel = transport.open_session(timeout=min(15.0, command.timeout))
         try:
             channel.settimeout(command.timeout + 10)
-            channel.exec_command(command.line())
+            channel.exec_command(command.line(self._login.prefix))
             if command.stdin:
                 channel.sendall(command.stdin)
             channel.shutdown_write()

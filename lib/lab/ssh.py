@@ -185,7 +185,7 @@ async def _followed(
 
 async def _stdin(process: asyncssh.SSHServerProcess[bytes], argv: list[str]) -> bytes:
     """Read standard input for the programs that do; others never wait for it."""
-    words = {word.rpartition("/")[2] for word in argv[:6]}
+    words = {word.rpartition("/")[2] for word in argv[:8]}
     return await process.stdin.read() if words & READS_STDIN and len(argv) < 12 and _wants_stdin(argv) else b""
 
 
@@ -210,7 +210,8 @@ def _execute(shell: Shell, line: str, argv: list[str], stdin: bytes) -> tuple[Ou
 
 
 def _limit(argv: list[str]) -> float | None:
-    """Return the seconds of a leading `timeout [-k N] SECONDS`."""
+    """Return the seconds of a leading `[sudo -n] timeout [-k N] SECONDS`."""
+    argv = argv[2:] if argv[:2] == ["sudo", "-n"] else argv
     if not argv or argv[0].rpartition("/")[2] != "timeout":
         return None
     rest = argv[1:]

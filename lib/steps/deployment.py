@@ -2,13 +2,15 @@
 
 The one move of `dns.file` is what takes effect. From before it until the proof the server itself holds a
 script that puts the old file back when nobody speaks up. Of all who may end that (the proof, our own
-retreat, the script) exactly one wins: who renames the file `armed`.
+retreat, the script) exactly one wins: who renames the file `armed-TOKEN`. The token is this deployment's
+alone: a script that still sleeps after its deployment was proven has no hold on the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,7 +20,7 @@ from lib.clients.ssh import Host
 from lib.clients.waiting import OnWait, wait_for
 from lib.command import Command, Result, read, write
 from lib.config.model import Cluster
-from lib.errors import GroundworkError, StepError, WaitTimeoutError
+from lib.errors import GroundworkError, LostAnswerError, StepError, WaitTimeoutError
 from lib.facts.answers import listed
 from lib.render import render
 from lib.steps.name_server import Control, complaint, config_check, stage_of
@@ -56,6 +58,7 @@ class Deployment:
         self._control = control
         self._on_wait = on_wait
         self._stage = stage_of(self._dns.file)
+        self._token = secrets.token_hex(4)
         self._verb = "restart" if self._dns.backend == "dnsmasq" else "reload"
 
     # ------------------------------------------------------------ transaction
@@ -81,7 +84,7 @@ class Deployment:
             self._check_whole(files)
             self._host.run(write(*self._control.says(self._verb)))
             self._prove(right)
-            kept = self._host.run(write("mv", f"{self._stage}/armed", f"{self._stage}/proven", ok=ONE)).exit == 0
+            kept = self._disarm()
         except GroundworkError as error:
             self._retreat(error, as_before)
         if not kept:
@@ -107,7 +110,7 @@ class Deployment:
         """Write all that is new, where no service reads it, and see that it is whole."""
         stage, host = self._stage, self._host
         if files.zones:
-            host.run(write("mkdir", "-p", *{str(PurePosixPath(path).parent) for path in files.zones}))
+            host.run(write("mkdir", "-p", "-m", "755", *{str(PurePosixPath(path).parent) for path in files.zones}))
         written = {path: text.encode() for path, text in files.zones.items()} | {
             f"{stage}/new": files.text.encode(),
             f"{stage}/restore.sh": self._script(files, 0),
@@ -115,13 +118,15 @@ class Deployment:
         }
         puts = [Command(("tee", path), stdin=content) for path, content in written.items()]
         digests = {path: hashlib.sha256(content).hexdigest() for path, content in written.items()}
-        kept = {self._dns.file: f"{stage}/old"} if files.old else {}
-        puts += [write("cp", "-p", path, copy) for path, copy in kept.items()]
+        # `back` is what the script moves: a disk that is full by then does not stop it
+        kept = [f"{stage}/old", f"{stage}/back"] if files.old else []
+        puts += [write("cp", "-p", self._dns.file, copy) for copy in kept]
         host.run_all(*puts, write("tee", f"{stage}/ready"))
         modes = write("chmod", "644", f"{stage}/new", *files.zones)
-        printed = host.run_all(read("sha256sum", *digests, *kept, *kept.values()), modes)[0].stdout
+        before = [self._dns.file] if kept else []
+        printed = host.run_all(read("sha256sum", *digests, *before, *kept), modes)[0].stdout
         found = {path: digest for digest, _, path in (line.partition("  ") for line in printed.splitlines())}
-        digests |= {copy: found[path] for path, copy in kept.items()}
+        digests |= {copy: found[path] for path in before for copy in kept}
         wrong = [path for path, digest in digests.items() if found.get(path) != digest]
         if wrong:
             problem = f"has another content than what was written ({', '.join(wrong)})"
@@ -134,6 +139,7 @@ class Deployment:
         script = render(
             "dns-rollback.sh.j2",
             stage=self._stage,
+            token=self._token,
             seconds=seconds,
             file=self._dns.file,
             old=files.old,
@@ -182,12 +188,32 @@ class Deployment:
 
     def _arm(self) -> None:
         """Start the script on the server that puts the old file back, and see it run."""
-        self._host.start("sh", f"{self._stage}/rollback.sh")
+        script, apart = ("sh", f"{self._stage}/rollback.sh"), self._apart()
+        if apart:
+            self._host.run(write(*apart, *script))
+        else:
+            self._host.start(*script)
         try:
-            self._until("the rollback to be armed", lambda: self._is_there("armed"))
+            self._until("the rollback to be armed", lambda: self._is_there(f"armed-{self._token}"))
         except WaitTimeoutError as error:
             fix = f"does `nohup sh FILE` of {self._dns.user} run on there? Without a rollback nothing is changed"
             raise StepError(error.report.subject, error.report.problem, fix) from None
+
+    def _apart(self) -> tuple[str, ...]:
+        """Return what runs a script outside our session, where a host may end what a session leaves; () if none.
+
+        logind spares root there (KillExcludeUsers); of the others only who has sudo may ask systemd for it.
+        """
+        by_systemd = self._dns.sudo and self._control.before == ("systemctl",)
+        return ("systemd-run", "--quiet", "--collect") if by_systemd else ()
+
+    def _disarm(self) -> bool:
+        """Take away what the rollback needs; tell whether it was still there. A lost answer is looked for."""
+        mine, proven = f"{self._stage}/armed-{self._token}", f"{self._stage}/proven"
+        try:
+            return self._host.run(write("mv", mine, proven, ok=ONE)).exit == 0
+        except LostAnswerError:
+            return self._is_there("proven")
 
     def _prove(self, right: Proof) -> None:
         """Ask until everything is right.
@@ -225,9 +251,13 @@ class Deployment:
 
     def _undo(self) -> None:
         """Run the script that puts the old file back, or see it end where it already runs."""
-        script = write("nohup", "sh", f"{self._stage}/restore.sh", ok=ANY)
-        if self._host.run(script).exit != 0:
+        if self._restore(ANY).exit != 0:
             self._gone()
+
+    def _restore(self, ok: frozenset[int]) -> Result:
+        apart = self._apart()
+        before = (*apart, "--wait") if apart else ("nohup",)
+        return self._host.run(write(*before, "sh", f"{self._stage}/restore.sh", ok=ok))
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove zone files that nothing names."""
@@ -235,14 +265,18 @@ class Deployment:
 
     def resolve(self, left: Sequence[str]) -> None:
         """End what an interrupted run has left: keep what was proven, put back what was not, drop what was staged."""
-        if "armed" in left:
+        stage = self._stage
+        tokens = {mark: token for mark, dash, token in (name.partition("-") for name in left) if dash}
+        if "armed" in tokens:
             self._undo()
-        elif "fired" in left:
+        elif "fired" in tokens:
             try:
                 self._gone()
             except WaitTimeoutError:  # it was cut off itself
-                self._host.run(write("mv", f"{self._stage}/fired", f"{self._stage}/armed"))
-                self._host.run(write("nohup", "sh", f"{self._stage}/restore.sh"))
+                if "old" in left:
+                    self._host.run(write("cp", "-p", f"{stage}/old", f"{stage}/back"))
+                self._host.run(write("mv", f"{stage}/fired-{tokens['fired']}", f"{stage}/armed-{tokens['fired']}"))
+                self._restore(frozenset({0}))
         else:
             self._clear(())
 

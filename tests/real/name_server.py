@@ -1,4 +1,4 @@
-"""Own a real name server behind a real sshd, for tests: scratch folders, loopback ports, a stand-in for systemd."""
+"""Own a real name server behind a real sshd, for tests: scratch folders, loopback ports, stand-ins for systemd."""
 
 from __future__ import annotations
 
@@ -34,28 +34,48 @@ from tests.real.sshd import sshd
 from tests.records import complete, sample
 from tests.tools import tool
 
-# What `systemctl VERB SERVICE` does here. The file `mode` lets it fail or lie once, as a real one may.
-SYSTEMCTL = """#!/bin/sh
+# What `systemctl VERB SERVICE` and `/etc/init.d/SERVICE VERB` do here. The file `mode` lets it fail or lie once, as a
+# real one may.
+CONTROL = """#!/bin/sh
 cd {home}
 pid=$(cat run/pid 2>/dev/null)
 echo "$1" >> asked
+# what has ended may wait for long until somebody asks how
+runs() {{ grep -qs '^State:.[^Z]' "/proc/$1/status"; }}
+end() {{ kill "$pid"; while runs "$pid"; do /bin/sleep 0.01; done; }}
 mode=$(cat mode 2>/dev/null); rm -f mode
 case "$1" in
-is-active)
+is-active | status)
     [ -n "$mode" ] && echo "$mode" > mode
-    [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && echo active && exit 0
+    runs "$pid" && echo active && exit 0
     echo inactive; exit 3 ;;
 restart)
     [ "$mode" = idle ] && exit 0
-    kill "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done; rm -f run/pid
+    end; rm -f run/pid
     [ "$mode" = dead ] && echo "Job failed." >&2 && exit 1
     exec {start} ;;
 reload)
     [ "$mode" = idle ] && exit 0
-    [ "$mode" = dead ] && kill "$pid" && echo "Job failed." >&2 && exit 1
-    kill -0 "$pid" 2>/dev/null || exec {start}
+    [ "$mode" = dead ] && end && echo "Job failed." >&2 && exit 1
+    runs "$pid" || exec {start}
     kill -HUP "$pid" ;;
 esac
+"""
+NO_SYSTEMD = "System has not been booted with systemd as init system (PID 1). Can't operate."
+# A session of the login finds this program and no other one: nothing is done but as root.
+SUDO = """#!/bin/sh
+[ "$1" = -n ] || {{ echo "sudo: a terminal is required to read the password" >&2; exit 1; }}
+shift; umask 077; export PATH={search}; exec "$@"
+"""
+# Like systemd it knows nothing of the session.
+SYSTEMD_RUN = """#!/bin/sh
+while :; do case "$1" in --wait) wait=--wait ;; --quiet | --collect) ;; *) break ;; esac; shift; done
+[ -n "$wait" ] && exec env -i PATH="$PATH" setsid --wait "$@"
+env -i PATH="$PATH" setsid "$@" < /dev/null > /dev/null 2>&1 &
+"""
+# Time goes by when the test says so: who sleeps so many seconds wakes when somebody opens the clock of that name.
+SLEEP = """#!/bin/sh
+mkfifo {home}/clock-"$1" 2> /dev/null; read tick < {home}/clock-"$1"; exit 0
 """
 # A program of that name that fails once with these words where the file `refuse` is there and names its argument.
 REFUSES = """#!/bin/sh
@@ -119,6 +139,25 @@ class Served:
         """Let the next restart or reload be another one."""
         (self.home / "mode").write_text(mode)
 
+    def wake(self, seconds: int) -> None:
+        """Let the time be over for whoever sleeps so many seconds, or is about to."""
+        clock = self.home / f"clock-{seconds}"
+        until(clock.exists)
+        os.close(os.open(clock, os.O_WRONLY))
+
+    def rollbacks(self) -> int:
+        """Return how many rollbacks sleep or work here."""
+        line = f"sh\0{self.stage}/rollback.sh\0".encode()
+        return sum(_read(path) == line for path in Path("/proc").glob("[0-9]*/cmdline"))
+
+    def end_sessions(self) -> None:
+        """End whatever was started in a session, as logind does where it says KillUserProcesses=yes."""
+        mine = b"SSH_CONNECTION=127.0.0.1 ", f" 127.0.0.1 {next(iter(self.login.reach.values()))[1]}".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            if all(part in _read(path) for part in mine):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+
     def place(self) -> None:
         """Put the files of its records in place, as a deployment before has, and start it."""
         for path, text in on_server(self.cluster, render_files(self.cluster, self.records(), {})).items():
@@ -173,6 +212,14 @@ def until(look: Any, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def _read(path: Path) -> bytes:
+    """Return what /proc says, b"" of a process that has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def free_port() -> int:
     """Return a port that is free for UDP and TCP."""
     while True:
@@ -190,10 +237,13 @@ def _script(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def served(home: Path, backend: str, rollback_after: int = 60) -> Iterator[Served]:
-    """Run a name server of that kind with nothing of ours in it yet."""
+def served(home: Path, backend: str, manner: str = "systemd") -> Iterator[Served]:
+    """Run a name server of that kind with nothing of ours in it yet.
+
+    It is told something by systemd, by systemd and `sudo`, by `service`, or by its script in /etc/init.d.
+    """
     folder, port = home / "etc" / "conf.d", free_port()
-    for path in (folder, home / "run", home / "bin"):
+    for path in (folder, home / "run", home / "bin", home / "login"):
         path.mkdir(parents=True)
     values = {"home": home, "folder": folder, "port": port, "user": getpass.getuser()}
     main = home / "etc" / "main.conf"
@@ -203,26 +253,49 @@ def served(home: Path, backend: str, rollback_after: int = 60) -> Iterator[Serve
         (folder / name).write_text("")
     else:
         (folder / "provisioning.conf").write_text("host-record=installer.lan,10.9.9.9\n")
-    argv = [tool("dnsmasq"), f"--conf-file={main}"] if backend == "dnsmasq" else [tool("named"), "-c", str(main), "-n1"]
-    start = " ".join(argv)
-    _script(home / "bin" / "systemctl", SYSTEMCTL.format(home=home, start=start))
-    _script(home / "bin" / "boot", f"#!/bin/sh\nexec {start}\n")
-    for program, words in (
-        ("dnsmasq", "bad option"),
-        ("named-checkconf", "unknown option"),
-        ("named-checkzone", "bad"),
-        ("tee", "write error: No space left on device"),
-    ):
-        real = tool(program)
-        _script(home / "bin" / program, REFUSES.format(home=home, name=program, words=words, real=real))
     dns = msgspec.structs.replace(
-        sample(backend).dns, file=str(folder / name), config=str(main), rollback_after=rollback_after
+        sample(backend).dns,
+        file=str(folder / name),
+        config=str(main),
+        sudo=manner == "sudo",
+        service=f"../..{home}/control" if manner == "init.d" else sample(backend).dns.service,
     )
-    cluster = msgspec.structs.replace(sample(backend), dns=dns)
-    with sshd(home / "sshd", f"SetEnv PATH={home}/bin:/usr/bin:/bin:/usr/sbin") as login:
-        one = Served(home, cluster, port, login)
+    argv = [tool("dnsmasq"), f"--conf-file={main}"] if backend == "dnsmasq" else [tool("named"), "-c", str(main), "-n1"]
+    search = f"{home}/bin:/usr/bin:/bin:/usr/sbin"
+    _programs(home, manner, dns.service, " ".join(argv), search)
+    login, prefix = (f"{home}/login", ("sudo", "-n")) if dns.sudo else (search, ())
+    with sshd(home / "sshd", path=login, prefix=prefix) as at:
+        one = Served(home, msgspec.structs.replace(sample(backend), dns=dns), port, at)
         try:
             one.start()
             yield one
         finally:
             one.stop()
+            for clock in home.glob("clock-*"):
+                with contextlib.suppress(OSError):  # nobody sleeps
+                    os.close(os.open(clock, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def _programs(home: Path, manner: str, service: str, start: str, search: str) -> None:
+    """Write the programs that stand in for others."""
+    _script(home / "bin" / "boot", f"#!/bin/sh\nexec {start}\n")
+    _script(home / "bin" / "sleep", SLEEP.format(home=home))
+    _script(home / "control", CONTROL.format(home=home, start=start))
+    if manner in ("systemd", "sudo"):
+        (home / "bin" / "systemctl").symlink_to(home / "control")
+    else:
+        _script(home / "bin" / "systemctl", f'#!/bin/sh\necho "{NO_SYSTEMD}" >&2; exit 1\n')
+        there = f'[ "$1" = {service} ] && exec {home}/control "$2"\nexit 1' if manner == "service" else "exit 127"
+        _script(home / "bin" / "service", f"#!/bin/sh\n{there}\n")
+    if manner == "sudo":
+        _script(home / "login" / "sudo", SUDO.format(search=search))
+        _script(home / "bin" / "systemd-run", SYSTEMD_RUN)
+    for program, words in (
+        ("dnsmasq", "bad option"),
+        ("named-checkconf", "unknown option"),
+        ("named-checkzone", "bad"),
+        ("tee", "write error: No space left on device"),
+        ("cp", "write error: No space left on device"),
+    ):
+        real = tool(program)
+        _script(home / "bin" / program, REFUSES.format(home=home, name=program, words=words, real=real))

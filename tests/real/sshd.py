@@ -19,8 +19,11 @@ from tests.tools import tool
 
 
 @contextlib.contextmanager
-def sshd(folder: Path, *options: str) -> Iterator[Login]:
-    """Run sshd with `Name value` options added; yield how to log in to it as `host` on port 22."""
+def sshd(folder: Path, *options: str, path: str = "/usr/bin:/bin", prefix: tuple[str, ...] = ()) -> Iterator[Login]:
+    """Run sshd with `Name value` options added; yield how to log in to it as `host` on port 22.
+
+    Its sessions have this PATH, and none of the user's own start-up files (which may be slow, and change it).
+    """
     server, keygen = tool("sshd"), tool("ssh-keygen")
     folder.mkdir(mode=0o700)
     for name in ("host", "user"):
@@ -36,7 +39,7 @@ def sshd(folder: Path, *options: str) -> Iterator[Login]:
         "PermitRootLogin yes",
         "StrictModes no",
         "UsePAM no",
-        "Subsystem sftp internal-sftp",
+        f"SetEnv HOME={folder} PATH={path}",
         *options,
     )
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
@@ -49,7 +52,7 @@ def sshd(folder: Path, *options: str) -> Iterator[Login]:
     try:
         _wait(port, process, folder / "log")
         reach = {"host:22": ("127.0.0.1", port)}
-        yield Login(getpass.getuser(), 22, folder / "user", (folder / "known_hosts",), reach)
+        yield Login(getpass.getuser(), 22, folder / "user", (folder / "known_hosts",), reach, prefix)
     finally:
         process.terminate()
         process.wait(10)

@@ -94,7 +94,7 @@ def test_what_was_changed_by_hand_is_shown_and_overwritten(server: Served) -> No
 @pytest.mark.parametrize("mode", ["dead", "idle"])
 def test_what_does_not_load_or_is_not_answered_is_put_back(server: Served, mode: str) -> None:
     """A service that dies of the new files, and one that says it has read them and has not."""
-    server.cluster = _with(server, rollback_after=20 if mode == "dead" else 6)
+    server.cluster = _with(server, rollback_after=20 if mode == "dead" else 4)
     server.place()
     before = files(server)
     server.own = Own(a=(OwnA(name="printer", address="10.10.1.9"),))
@@ -135,7 +135,6 @@ def test_a_full_disk_while_staging_leaves_nothing(server: Served) -> None:
 
 
 def test_a_client_killed_before_the_proof_is_undone_by_the_server_itself(server: Served) -> None:
-    server.cluster = _with(server, rollback_after=5)
     server.place()
     before = files(server)
     server.own = Own(txt=(OwnTxt(name="@", text="half"),))
@@ -143,8 +142,11 @@ def test_a_client_killed_before_the_proof_is_undone_by_the_server_itself(server:
     assert files(server) != before
     planned = server.run(dry_run=True)["zones"]
     assert planned.changes[0].attribute == "unfinished deployment"
+    (server.home / "refuse-cp").write_text("/")  # the disk may be full by then
+    server.wake(server.cluster.dns.rollback_after)
     until(lambda: not server.stage.exists())
     assert files(server) == before
+    (server.home / "refuse-cp").unlink()
     assert server.run()["zones"].outcome == "changed"
     assert not server.stage.exists()
 
@@ -152,18 +154,61 @@ def test_a_client_killed_before_the_proof_is_undone_by_the_server_itself(server:
 @pytest.mark.parametrize("mark", ["armed", "fired", "proven", "staged"])
 def test_what_an_interrupted_run_has_left_is_ended(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a power cut: nobody runs the rollback any more. What was not proven is put back, and made anew."""
-    monkeypatch.setattr(deployment, "SCRIPT_SECONDS", 3.0)  # nothing will come here
     with served(tmp_path / "server", "dnsmasq") as server:
         server.folder.joinpath("kubernetes.conf").write_text("# old\n")
         killed(server, {"proven": "_clear", "staged": "_arm"}.get(mark, "_prove"))
         if mark == "fired":
-            (server.stage / "armed").rename(server.stage / "fired")
+            monkeypatch.setattr(deployment, "SCRIPT_SECONDS", 0.5)  # nothing will come here
+            armed = next(server.stage.glob("armed-*"))
+            armed.rename(armed.with_name(armed.name.replace("armed", "fired")))
         result = server.run()["zones"]
         assert result.outcome == "changed", result
         assert result.changes[0].attribute == "unfinished deployment"
         assert not server.stage.exists()
         assert address(server, "k8s-vip") == "10.10.1.30"
         assert sorted(path.name for path in server.folder.iterdir()) == ["kubernetes.conf", "provisioning.conf"]
+
+
+@pytest.mark.parametrize(("manner", "backend"), [("sudo", "bind"), ("service", "dnsmasq"), ("init.d", "bind")])
+def test_a_login_with_sudo_and_a_server_without_systemd_are_deployed_and_undone(
+    tmp_path: Path, manner: str, backend: str
+) -> None:
+    """By our own retreat, and by the server itself where it ends what a session has left."""
+    with served(tmp_path / "server", backend, manner) as server:
+        first = server.run()
+        assert outcomes(first) == ["unchanged", "changed"], first
+        assert address(server, "k8s-vip") == "10.10.1.30"
+        readable = [path.stat().st_mode & 0o755 for path in server.folder.rglob("*")]
+        assert set(readable) <= {0o755, 0o644}, "also where what we make is for nobody else"
+        before = files(server)
+        server.own = Own(a=(OwnA(name="printer", address="10.10.1.9"),))
+        server.say("dead")
+        error = server.run()["zones"].error
+        assert error is not None
+        assert "the old files are back, and the old answers proven" in error.problem
+        assert files(server) == before
+        killed(server, "_prove")
+        if manner == "sudo":
+            server.end_sessions()
+        server.wake(server.cluster.dns.rollback_after)
+        until(lambda: not server.stage.exists())
+        assert files(server) == before
+        until(lambda: address(server, "printer") == "NXDOMAIN")  # BIND may be loading yet
+
+
+def test_a_rollback_that_still_sleeps_has_no_hold_on_the_next_deployment(tmp_path: Path) -> None:
+    with served(tmp_path / "server", "bind") as server:
+        assert server.run()["zones"].outcome == "changed"
+        first = server.cluster.dns.rollback_after
+        server.cluster = _with(server, rollback_after=first + 1)
+        server.own = Own(a=(OwnA(name="printer", address="10.10.1.9"),))
+        killed(server, "_prove")
+        deployed = files(server)
+        assert server.rollbacks() == 2
+        server.wake(first)
+        until(lambda: server.rollbacks() == 1)
+        assert files(server) == deployed
+        assert address(server, "printer") == "10.10.1.9"
 
 
 def test_a_server_that_is_dead_before_we_came_is_refused(server: Served) -> None:

@@ -27,7 +27,7 @@ def test_many_commands_at_once_keep_to_what_the_server_lets(tmp_path: Path, sess
 
 
 def test_exit_codes_files_and_what_a_timeout_ends(tmp_path: Path) -> None:
-    with sshd(tmp_path / "sshd") as login:
+    with sshd(tmp_path / "sshd", "Subsystem sftp internal-sftp") as login:
         host, bounded = Host("host", login, quiet, 60.0), Host("host", login, quiet, 1.0)
         assert host.run(write("tee", str(tmp_path / "there"))).exit == 0
         host.write(str(tmp_path / "file"), b"content\n", 0o640)

@@ -1,4 +1,4 @@
-"""Own systemctl and systemd-escape: units of the host, and .service and .mount files written under /etc/systemd/system.
+"""Own systemctl, systemd-run, systemd-escape: the host's units, .service and .mount files in /etc/systemd/system.
 
 A service's ExecStart is run as a simulated program, a mount unit mounts What at Where;
 what they want or require is started before. Output was compared with systemd 252.
@@ -6,9 +6,11 @@ what they want or require is started before. Output was compared with systemd 25
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import shlex
+from dataclasses import replace
 
 from lib.lab.dns import service
 from lib.lab.programs import blocks
@@ -326,6 +328,17 @@ def systemd_escape(host: Host, argv: list[str], stdin: bytes) -> Output:
     return Output(0, " ".join(name + end for name in names) + "\n")
 
 
+def systemd_run(host: Host, argv: list[str], stdin: bytes) -> Output:
+    """Run a command as a service of its own, which no session ends; `--wait` waits until it has ended."""
+    from lib.lab.programs.table import run
+
+    flags = list(itertools.takewhile(lambda word: word.startswith("--"), argv))
+    if unknown := set(flags) - {"--quiet", "--collect", "--wait"}:
+        return Output(1, "", f"systemd-run: unrecognized option '{min(unknown)}'\n")
+    done = run(host, argv[len(flags) :], b"")
+    return replace(done, stdout="", stderr="") if "--wait" in flags else Output()
+
+
 def journalctl(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print why units failed."""
     units = _units(host)
@@ -336,6 +349,11 @@ VERBS = {
     "start": start, "stop": stop, "restart": restart, "reload-or-restart": restart, "enable": enable,
     "disable": disable, "is-active": is_active, "is-enabled": is_enabled, "status": status, "cat": cat,
 }  # fmt: skip
-PROGRAMS = {"systemctl": systemctl, "systemd-escape": systemd_escape, "journalctl": journalctl}
-SOURCES = dict.fromkeys(PROGRAMS, belief("what systemctl and journalctl print, and how they end"))
+PROGRAMS = {
+    "systemctl": systemctl,
+    "systemd-run": systemd_run,
+    "systemd-escape": systemd_escape,
+    "journalctl": journalctl,
+}
+SOURCES = dict.fromkeys(PROGRAMS, belief("what systemctl, systemd-run and journalctl print, and how they end"))
 SOURCES["systemd-escape"] = TOOL
