@@ -54,12 +54,12 @@ def _foundation(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
 
 def _dns(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
     # what asks name servers is loaded by those alone who do
-    from lib.config.records import load_records
+    from lib.config.records import records_of
     from lib.steps.name_server import NameServer
     from lib.steps.zone import Zones
     from lib.zones import tracked_files
 
-    cluster, records = load_records(wish.root)
+    records = records_of(cluster, wish.root)
     return NameServer(cluster, records), Zones(cluster, records, tracked_files(wish.root / "dns"))
 
 

@@ -27,6 +27,15 @@ def load_records(root: Path) -> tuple[Cluster, tuple[Record, ...]]:
         cluster = load_cluster(root / CLUSTER)
     except ConfigurationError as error:
         raise ConfigurationError(error.problems + _keys_and_types(root)) from None
+    return cluster, records_of(cluster, root)
+
+
+def records_of(cluster: Cluster, root: Path) -> tuple[Record, ...]:
+    """Return the records of a cluster that is read already, as `load_records` does.
+
+    Raises:
+        ConfigurationError: with every problem of both files, in the order of their lines.
+    """
     text = read(root / NAME, NAME)
     own, broken = _decoded(text)
     whole = OwnRecords(cluster, own)
@@ -35,7 +44,7 @@ def load_records(root: Path) -> tuple[Cluster, tuple[Record, ...]]:
     complaints = list(check(cluster, placed, complete=not (broken or whole.found)))
     if broken or whole.found or complaints:
         raise ConfigurationError(_every_problem(root, text, broken, whole.found, complaints))
-    return cluster, tuple(sorted((one.record for one in placed), key=place))
+    return tuple(sorted((one.record for one in placed), key=place))
 
 
 def _decoded(text: str) -> tuple[Own, list[Found]]:

@@ -9,8 +9,6 @@ from functools import partial
 from io import StringIO
 from typing import ClassVar
 
-from dotenv import dotenv_values
-
 from lib.clients.pve_session import Credential
 from lib.clients.waiting import together
 from lib.config.model import Cluster
@@ -123,6 +121,8 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         path = at.base / "packer" / ".env"
         if not path.is_file():
             return None
+        from dotenv import dotenv_values  # those alone pay for the import who look at the token
+
         values = dotenv_values(stream=StringIO(path.read_text(errors="replace")))
         user, _, slot = (values.get("PROXMOX_USERNAME") or "").partition("!")
         secret = values.get("PROXMOX_TOKEN") or ""
