@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lib.lab import perverse
-from lib.lab.perverse import NEW_KEY, OPTIONAL, SLOW_SECONDS, Perverse
+from lib.lab.perverse import NEW_KEY, OPTIONAL, SLOW_SECONDS, Mischief, Perverse
 from lib.lab.pve.answers import Answer
 from lib.lab.world import World
 from tests.conftest import Run
 from tests.perverse import settled
 
 ROWS = [{"id": str(number), "cpu": "host", "comment": "set", "level": ""} for number in range(20)]
+RUNS = ("000003E9:00000A11:69250001", "000003F2:0000BB12:69251234")  # of one task: process, its start, the time
 
 
 def answer() -> Answer:
     return Answer(200, "OK", {"data": [dict(row) for row in ROWS]})
 
 
+def asked(seed: int, path: str = "/things") -> Mischief:
+    return Perverse(seed).request("a", "GET", path)
+
+
+def twisted(seed: int) -> Answer:
+    return asked(seed).twist(answer())
+
+
+def task(pid: int, id: str) -> dict[str, Any]:
+    return {"pid": pid, "node": "a", "type": "qmcreate", "id": id}
+
+
 def test_lists_are_reordered_keys_added_and_nothing_that_was_set_is_lost() -> None:
-    data = (Perverse(1).twist("/things", answer()).body or {})["data"]
+    data = (twisted(1).body or {})["data"]
     data = list({row["id"]: row for row in data}.values())
     assert [row["id"] for row in data] != [row["id"] for row in ROWS]
     assert any(NEW_KEY in row for row in data)
@@ -30,33 +45,71 @@ def test_lists_are_reordered_keys_added_and_nothing_that_was_set_is_lost() -> No
 
 
 def test_the_same_seed_does_the_same_and_a_log_keeps_its_order() -> None:
-    assert Perverse(1).twist("/things", answer()) == Perverse(1).twist("/things", answer())
-    assert Perverse(1).twist("/things", answer()) != Perverse(2).twist("/things", answer())
-    assert Perverse(1).twist("/nodes/a/tasks/u/log", answer()) == answer()
+    assert twisted(1) == twisted(1)
+    assert twisted(1) != twisted(2)
+    assert asked(1, "/nodes/a/tasks/u/log").twist(answer()) == answer()
     refused = Answer(403, "Permission check failed", {"data": None})
-    assert Perverse(1).twist("/things", refused) == refused
+    assert asked(1).twist(refused) == refused
+
+
+def test_what_befalls_a_request_does_not_follow_from_what_others_asked_before() -> None:
+    alone, among = Perverse(1), Perverse(1)
+    fates = []
+    for seeded, others in ((alone, 0), (among, 3)):
+        told = []
+        for _ in range(50):
+            for _ in range(others):
+                seeded.request("a", "GET", "/others")
+            mischief = seeded.request("a", "GET", "/things")
+            told.append((mischief.delay, mischief.loses(answer()), mischief.twist(answer())))
+        fates.append(told)
+    assert fates[0] == fates[1]
+    assert fates[0][0] != fates[0][1], "asked again, another thing befalls it"
+
+
+def test_a_task_of_another_run_is_asked_after_with_the_same_mischief() -> None:
+    one, other = (f"/nodes/a/tasks/UPID:a:{numbers}:qmcreate:9002:root@pam:/status" for numbers in RUNS)
+    assert asked(1, one).delay == asked(1, other).delay
+    assert asked(1, one).twist(answer()) == asked(1, other).twist(answer())
 
 
 def test_some_lists_have_an_entry_twice_some_answers_are_slow_or_lost() -> None:
-    mischief = Perverse(1)
-    lengths = {len((mischief.twist("/things", answer()).body or {})["data"]) for _ in range(50)}
-    assert lengths == {len(ROWS), len(ROWS) + 1}
-    delays = [mischief.delay() for _ in range(1000)]
-    assert 20 < sum(delay > 0 for delay in delays) < 300
-    assert max(delays) <= SLOW_SECONDS
-    assert 5 < sum(mischief.loses(answer()) for _ in range(1000)) < 50
-    assert not any(mischief.loses(Answer(500, "no", None)) for _ in range(1000)), "what was refused is told"
+    seeded = Perverse(1)
+    all_of_it = [seeded.request("a", "GET", "/things") for _ in range(1000)]
+    assert {len((one.twist(answer()).body or {})["data"]) for one in all_of_it[:50]} == {len(ROWS), len(ROWS) + 1}
+    assert 20 < sum(one.delay > 0 for one in all_of_it) < 300
+    assert max(one.delay for one in all_of_it) <= SLOW_SECONDS
+    assert 5 < sum(one.loses(answer()) for one in all_of_it) < 50
+    assert not any(one.loses(Answer(500, "no", None)) for one in all_of_it), "what was refused is told"
 
 
 def test_some_tasks_fail_and_none_without_a_seed() -> None:
     world = World()
     world.put("meta", "lab", {"perverse": 7})
-    failing = sum(perverse.fails(world, {"pid": pid}) for pid in range(1000))
+    failing = sum(perverse.fails(world, task(number, f"{number}")) for number in range(1000))
     assert 40 < failing < 140
     world.put("meta", "lab", {"perverse": None})
-    assert not any(perverse.fails(world, {"pid": pid}) for pid in range(1000))
+    assert not any(perverse.fails(world, task(number, f"{number}")) for number in range(1000))
     assert perverse.of(world) is None
     world.close()
+
+
+def test_whether_a_task_fails_follows_from_what_it_does_and_how_often_it_was_done() -> None:
+    fates = []
+    for others in (0, 3):
+        world = World()
+        world.put("meta", "lab", {"perverse": 7})
+        told = []
+        for number in range(60):
+            for other in range(others):
+                world.put("task", f"{number} {other}", task(10 * number + other, "others"))
+            mine = task(10 * number + 9, "mine")
+            world.put("task", f"{number} mine", mine)
+            told.append(perverse.fails(world, mine))
+        world.close()
+        fates.append(told)
+    assert fates[0] == fates[1]
+    assert set(fates[0]) == {True, False}, "done again, it may end otherwise"
 
 
 @pytest.mark.parametrize("seed", [3, 4])  # the whole of tests/rehearsal under several: nox -s chaos

@@ -18,6 +18,7 @@ from lib.clients.ssh import Host, Login
 from lib.command import Command, read, write
 from lib.lab.faults import Faults
 from tests.labs import OnLine, Running, lab_in
+from tests.perverse import settled
 from tests.product import bare_environment, invoke
 from tests.rehearsal.test_interruption import started
 from tests.rehearsal.test_json import fits
@@ -35,13 +36,14 @@ PRINTER = '\n[[a]]\nname = "printer"\naddress = "10.10.1.9"\n'
 class Rehearsal:
     """A checkout whose foundation is built and whose DNS is deployed; each test gets its lab as it was then."""
 
-    def __init__(self, product: Path, folder: Path) -> None:
+    def __init__(self, product: Path, folder: Path, seed: int | None) -> None:
+        self._seed = seed
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
         self._kept = folder / "kept"
         self.environment = bare_environment(folder / "home")
         self._inputs = {name: (self.checkout / name).read_text() for name in ("cluster.toml", "dns/records.toml")}
-        with lab_in(self.checkout):
+        with lab_in(self.checkout, seed=seed):
             self.cold = self.json("dns")
         shutil.copytree(self.checkout / ".lab", self._kept)
 
@@ -52,11 +54,11 @@ class Rehearsal:
         shutil.copytree(self._kept, self.checkout / ".lab")
         for name, text in self._inputs.items():
             (self.checkout / name).write_text(text)
-        with lab_in(self.checkout, on_line=on_line) as running:
+        with lab_in(self.checkout, on_line=on_line, seed=self._seed) as running:
             yield running
 
     def run(self, *words: str) -> Any:
-        return invoke(self.checkout, self.environment, *words)
+        return settled(lambda: invoke(self.checkout, self.environment, *words), self._seed)
 
     def json(self, *words: str, code: int = 0) -> dict[str, Any]:
         """Run a line with --json, and return its document, which fits the schema."""
@@ -125,8 +127,8 @@ def sent(checkout: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def dns(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    return Rehearsal(product, tmp_path_factory.mktemp("dns"))
+def dns(product: Path, tmp_path_factory: pytest.TempPathFactory, seed: int | None) -> Rehearsal:
+    return Rehearsal(product, tmp_path_factory.mktemp("dns"), seed)
 
 
 def test_what_dns_needs_is_built_before_and_every_record_deployed(dns: Rehearsal) -> None:

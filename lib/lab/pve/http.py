@@ -46,7 +46,7 @@ def respond(
 
 def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Application:
     """Make the application that listens for one node."""
-    mischief = perverse.of(api.world)
+    seeded = perverse.of(api.world)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         began = time.monotonic()
@@ -63,6 +63,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             await asyncio.sleep(fault.SLOW_SECONDS)
         params: dict[str, Any] = {}
         user, answer = "", _asked_for(faults, subject)
+        mischief = seeded.request(node, request.method, path) if seeded is not None else None
         try:
             params = await _params(request, api, node)
         except Refusal as refusal:
@@ -71,9 +72,9 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             return _cut(request)
         if answer is None:
             user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
-            answer = mischief.twist(path, answer) if mischief is not None else answer
+            answer = mischief.twist(answer) if mischief is not None else answer
         if mischief is not None:
-            await asyncio.sleep(mischief.delay())
+            await asyncio.sleep(mischief.delay)
         journal.write(
             "api",
             node=node,
