@@ -102,8 +102,8 @@ def test_whether_a_task_fails_follows_from_what_it_does_and_how_often_it_was_don
         told = []
         for number in range(60):
             for other in range(others):
-                world.put("task", f"{number} {other}", task(10 * number + other, "others"))
-            mine = task(10 * number + 9, "mine")
+                world.put("task", f"{number} {other}", task((others + 1) * number + other, "others"))
+            mine = task((others + 1) * number + others, "mine")  # another process number than without the others
             world.put("task", f"{number} mine", mine)
             told.append(perverse.fails(world, mine))
         world.close()
