@@ -16,7 +16,7 @@ import dns.rcode
 import dns.rdatatype
 import msgspec
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lib.config.records import load_records
@@ -30,7 +30,7 @@ from tests.records import inputs
 from tests.tools import tool
 
 TYPES = ("A", "AAAA", "CNAME", "TXT", "SRV", "PTR", "MX", "NS", "SOA")
-STARTED_ONCE = (Phase.explicit, Phase.reuse, Phase.generate)  # making a failure smaller would start a hundred servers
+STARTED_ONCE = (Phase.explicit, Phase.generate)  # making a failure smaller would start a hundred servers
 Said = tuple[str, bool, list[tuple[str, int, str, str]], list[tuple[str, str]]]
 
 
@@ -160,8 +160,9 @@ LINES = st.one_of(
 HOSTS = st.builds("{} {} {}".format, some_address, st.sampled_from([*SMALL, "short"]), st.sampled_from(["", *SMALL]))
 
 
-@settings(deadline=None, max_examples=6, phases=STARTED_ONCE)
+@settings(deadline=None, max_examples=6, phases=STARTED_ONCE, derandomize=True)
 @given(st.lists(st.lists(LINES, max_size=12), min_size=1, max_size=3), st.lists(HOSTS, max_size=4))
+@example(files=[["domain-needed", "address=/x/10.0.0.1"], ["host-record=x,fd00::1,0"]], hosts=[])
 def test_dnsmasq_and_ours_answer_alike(files: list[list[str]], hosts: list[str]) -> None:
     """Names collide, aliases dangle, files contradict one another: whatever is said, both say it."""
     with tempfile.TemporaryDirectory() as name:
@@ -203,7 +204,7 @@ def absolute(line: str) -> str:
     return f"{owner}. {rest}." if " CNAME " in line else f"{owner}. {rest}"
 
 
-@settings(deadline=None, max_examples=4, phases=STARTED_ONCE)
+@settings(deadline=None, max_examples=4, phases=STARTED_ONCE, derandomize=True)
 @given(st.lists(ZONE_LINES, max_size=30), st.booleans())
 def test_bind_and_ours_answer_alike(lines: list[str], broken: bool) -> None:
     """Wildcards, names between names, cuts, aliases into another zone, and a zone that does not load."""

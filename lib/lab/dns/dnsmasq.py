@@ -125,12 +125,13 @@ class Dnsmasq:
     def _from_servers(self, name: str, kind: str) -> Answer:
         if kind == "PTR" and "bogus-priv" in self._settings.flags and _is_private(name):
             return Answer("NXDOMAIN", authoritative=True)
-        if "domain-needed" in self._settings.flags and kind in ADDRESSES and name and "." not in name:
-            return self._denied(name)
         group = self._matching(name, kind)
+        wanted = [server for server in group if server.kind in self._literal(kind)]
+        plain = kind in ADDRESSES and name and "." not in name
+        if "domain-needed" in self._settings.flags and plain and not wanted:
+            return self._denied(name)
         if not group:
             return self._outside(name, kind) if self._upstream else Answer("REFUSED")
-        wanted = [server for server in group if server.kind in self._literal(kind)]
         if wanted:
             nothing = {"A": "0.0.0.0", "AAAA": "::"}
             records = [
