@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib.lab.faults import Faults
+from lib.lab.files import Files
 from lib.lab.pve import tasks
 from lib.lab.pve.answers import Answer
 from lib.lab.pve.api import Api
@@ -135,6 +136,13 @@ def test_rbd_holds_no_files(cluster: Cluster) -> None:
     answer = cluster.send("POST", "/nodes/node1/qemu", vmid=131, scsi0="local:8")
     assert answer.body is not None
     assert "does not support vm images" in str(answer.body["errors"])
+
+
+def test_a_storage_is_ready_on_its_own_nodes_whichever_was_asked(cluster: Cluster) -> None:
+    there = {"storage": "images", "type": "dir", "path": "/srv/images", "content": "iso", "nodes": "node1"}
+    assert cluster.send("POST", "/storage", "node2", **there).status == 200
+    assert Files(cluster.world, "node1").is_dir("/srv/images/template/iso")
+    assert not Files(cluster.world, "node2").exists("/srv/images")
 
 
 def test_failed_create_leaves_nothing(cluster: Cluster) -> None:

@@ -125,6 +125,7 @@ def create_storage(call: Call) -> dict[str, Any]:
         if problem:
             raise failure(f"create storage failed: {problem}")
     call.world.put("storage", name, section)
+    _activate_everywhere(call.world, section)
     return {"storage": name, "type": kind}
 
 
@@ -148,6 +149,14 @@ def prepare_folders(world: World, node: str, section: Document) -> None:
                 files.mkdir(storage_state.folder(section, content), parents=True)
 
 
+def _activate_everywhere(world: World, section: Document) -> None:
+    """Do on every node of a directory storage what pvestatd does there within seconds, whichever node was asked."""
+    if section["type"] == "dir" and not section.get("disable"):
+        for node in world.keys("node"):
+            if storage_state.is_on(section, node):
+                prepare_folders(world, node, section)
+
+
 def update_storage(call: Call) -> dict[str, Any]:
     """PUT /storage/{storage}."""
     name, prefix = call["storage"], "update storage failed: "
@@ -163,9 +172,8 @@ def update_storage(call: Call) -> dict[str, Any]:
         section = _checked(section["type"], given, kept)
     except Refusal as refusal:
         raise failure(f"{prefix}{refusal.message}") from None
-    if section["type"] == "dir" and storage_state.is_on(section, call.node):
-        prepare_folders(call.world, call.node, section)
     call.world.put("storage", name, section)
+    _activate_everywhere(call.world, section)
     return {"storage": name, "type": section["type"]}
 
 
