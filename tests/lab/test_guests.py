@@ -140,7 +140,7 @@ def test_rbd_holds_no_files(cluster: Cluster) -> None:
 
 def test_a_storage_is_ready_on_its_own_nodes_whichever_was_asked(cluster: Cluster) -> None:
     there = {"storage": "images", "type": "dir", "path": "/srv/images", "content": "iso", "nodes": "node1"}
-    assert cluster.send("POST", "/storage", "node2", **there).status == 200
+    assert cluster.api.call("root@pam", "POST", "/storage", there, "node2").status == 200
     assert Files(cluster.world, "node1").is_dir("/srv/images/template/iso")
     assert not Files(cluster.world, "node2").exists("/srv/images")
 
