@@ -23,9 +23,6 @@ from tests.product import bare_environment, invoke
 from tests.rehearsal.test_interruption import started
 from tests.rehearsal.test_json import fits
 
-# The lab is a thread here, and ends with connections open: of clients that were killed, or cut off by a fault.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 SERVER = "10.10.1.1"
 FILE = "/etc/dnsmasq.d/kubernetes.conf"
 STAGE = "/etc/.groundwork-kubernetes.conf"
