@@ -30,7 +30,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._reserved: list[socket.socket] = []
         self._packets: socket.socket | None = None
-        self._server: asyncio.Task[None] | None = None
+        self._stream: socket.socket | None = None
+        self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
 
     # ------------------------------------------------------------- sockets
@@ -60,18 +61,19 @@ class Listener:
             assert packets
             assert stream
             stream.listen(128)
-            self._packets = packets
+            self._packets, self._stream = packets, stream
             self._loop.add_reader(packets, self._packet, packets)
-            self._server = self._loop.create_task(self._serve(stream))
+            self._loop.add_reader(stream, self._accept, stream)
         elif not runs and self._packets is not None:
             self._silence()
 
     def _silence(self) -> None:
-        if self._packets is not None and self._server is not None:
-            self._loop.remove_reader(self._packets)
-            self._packets.close()
-            self._server.cancel()
-            self._packets = self._server = None
+        for each in filter(None, (self._packets, self._stream)):
+            self._loop.remove_reader(each)
+            each.close()
+        self._packets = self._stream = None
+        for connection in self._connections:
+            connection.cancel()
 
     def close(self) -> None:
         """Give the port back."""
@@ -98,21 +100,22 @@ class Listener:
 
     # ----------------------------------------------------------------- TCP
 
-    async def _serve(self, stream: socket.socket) -> None:
-        connections: set[asyncio.StreamWriter] = set()
+    def _accept(self, stream: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            accepted, _peer = stream.accept()
+            accepted.setblocking(False)
+            connection = self._loop.create_task(self._serve(accepted))
+            self._connections.add(connection)
+            connection.add_done_callback(self._connections.discard)
 
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.add(writer)
+    async def _serve(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
+        try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._talk(reader, writer)
-            connections.discard(writer)
             writer.close()
-
-        server = await asyncio.start_server(talk, sock=stream)
-        try:
-            await server.serve_forever()
         finally:
-            for writer in connections:
+            if not writer.is_closing():
                 writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
