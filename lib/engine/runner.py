@@ -23,6 +23,7 @@ from lib.engine.step import C, Step, Unknown
 from lib.errors import INTERRUPTED, GroundworkError, LostAnswerError, Problem, RefusedError
 
 THREADS = 8
+A_MOMENT = 0.2  # s
 current_step: ContextVar[str] = ContextVar("current_step", default="")
 
 
@@ -126,7 +127,8 @@ class Runner(Generic[C]):
                     running[pool.submit(self._apply, node)] = node
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                # A Ctrl-C that does not wake this thread is seen when the wait ends: so none is long.
+                for future in wait(running, A_MOMENT, FIRST_COMPLETED).done:
                     running.pop(future).done = True
                     future.result()
 

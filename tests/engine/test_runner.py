@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import threading
@@ -267,7 +266,7 @@ def test_rerun_applies_where_nothing_differs(tmp_path: Path) -> None:
 def test_ctrl_c_lets_the_running_step_end_and_writes_down_what_was_done(tmp_path: Path) -> None:
     class Interrupted(First):
         def apply(self, at: World, seen: Any, wanted: str) -> str | None:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # to this thread: the one that waits sleeps on
             while not at["progress"].ended_:
                 threading.Event().wait(0.001)
             return super().apply(at, seen, wanted)
