@@ -27,6 +27,7 @@ class Stage:
     def __init__(self, product: Path, folder: Path, seed: int | None = None) -> None:
         """Take the product's files; with a seed every lab is perverse."""
         self.seed = seed
+        self._product = product
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
         self._environment = bare_environment(folder / "home")
@@ -75,9 +76,18 @@ class Stage:
         shutil.copytree(self.checkout / ".lab", self._states / name)
 
     def take(self, name: str) -> None:
-        """Put the lab into a state that was kept."""
-        shutil.rmtree(self.checkout / ".lab")
+        """Put the checkout into its first state, and the lab into one that was kept."""
+        self.clear()
         shutil.copytree(self._states / name, self.checkout / ".lab")
+
+    def clear(self) -> None:
+        """Let the checkout be as it was, without a lab: all but the code, which nobody changes."""
+        for path in self.checkout.iterdir():
+            if path.is_dir() and path.name != "lib":
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+        shutil.copytree(self._product, self.checkout, ignore=shutil.ignore_patterns("lib"), dirs_exist_ok=True)
 
     def differences(self) -> list[str]:
         """Return what is there beside an undisturbed run's world (+), and what is missing (-)."""

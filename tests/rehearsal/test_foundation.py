@@ -12,18 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lib.lab.perverse import NEW_KEY
 from tests.tools import tool
 
 STEPS = ["validation", "tools_storage", "packer_user", "cloud_image", "base_template", "packer_config"]
-
-
-@pytest.fixture
-def lab(checkout: Path, run: Callable[..., Any]) -> Path:
-    run("lab.start", "--task-seconds", "0")
-    return checkout
 
 
 def document(result: Any) -> dict[str, Any]:
@@ -93,9 +85,8 @@ def test_a_dry_run_sends_no_write(lab: Path, run: Callable[..., Any]) -> None:
     assert run("plan", "--detailed-exitcode").returncode == 3
 
 
-def test_drift_is_repaired_in_place(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    pve = client(lab)
+def test_drift_is_repaired_in_place(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
     pve(
         "PUT",
         "/nodes/node1/qemu/9002/config",
@@ -110,9 +101,8 @@ def test_drift_is_repaired_in_place(lab: Path, run: Callable[..., Any]) -> None:
     assert pve("GET", "/nodes/node1/qemu/9002/config")["memory"] == "2048"
 
 
-def test_what_is_set_beside_the_plain_attributes_is_compared_too(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    pve = client(lab)
+def test_what_is_set_beside_the_plain_attributes_is_compared_too(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
     path = "/nodes/node1/qemu/9002/config"
     before = pve("GET", path)
     volume = before["scsi0"].partition(",")[0]
@@ -143,8 +133,7 @@ def test_a_foreign_guest_is_never_touched(lab: Path, run: Callable[..., Any]) ->
     assert pve("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
 
 
-def test_a_rebuild_is_refused_until_allowed(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
+def test_a_rebuild_is_refused_until_allowed(finished: Path, run: Callable[..., Any]) -> None:
     refused = run("foundation", "--force-rebuild", "--json")
     assert refused.returncode == 4
     assert document(refused)["outcome"] == "refused"
@@ -155,9 +144,8 @@ def test_a_rebuild_is_refused_until_allowed(lab: Path, run: Callable[..., Any]) 
     assert outcomes(done)["base_template"] == "changed"
 
 
-def test_a_backup_is_made_before_a_template_is_destroyed(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    pve = client(lab)
+def test_a_backup_is_made_before_a_template_is_destroyed(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
     born = pve("GET", "/nodes/node1/qemu/9002/config")["meta"]
     anew = ("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--backup")
     for storage in ("nosuch", "rbd"):  # rbd takes no backups
@@ -168,7 +156,7 @@ def test_a_backup_is_made_before_a_template_is_destroyed(lab: Path, run: Callabl
     assert run(*anew, "local").returncode == 0
     kept = pve("GET", "/nodes/node1/storage/local/content?content=backup")
     assert {row["vmid"] for row in kept} == {9002}
-    steps = [line["path"] for line in writes(journal(lab)) if line["kind"] == "api"]
+    steps = [line["path"] for line in writes(journal(finished)) if line["kind"] == "api"]
     assert steps.index("/nodes/node1/vzdump") < steps.index("/nodes/node1/qemu/9002")
 
 

@@ -20,12 +20,6 @@ from tests.rehearsal.test_foundation import client, document, journal
 from tests.stage import Stage
 
 
-@pytest.fixture
-def lab(checkout: Path, run: Callable[..., Any]) -> Path:
-    run("lab.start", "--task-seconds", "0")
-    return checkout
-
-
 def started(checkout: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "invoke", *words],
@@ -66,9 +60,8 @@ def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
     assert run("foundation").returncode == 0
 
 
-def test_two_runs_at_once(lab: Path, run: Callable[..., Any], environment: dict[str, str]) -> None:
-    assert run("foundation").returncode == 0
-    lock = lab / ".lab" / ".groundwork" / "lock"
+def test_two_runs_at_once(finished: Path, run: Callable[..., Any], environment: dict[str, str]) -> None:
+    lock = finished / ".lab" / ".groundwork" / "lock"
     import fcntl
 
     with lock.open("a+") as held:
@@ -83,9 +76,8 @@ def test_two_runs_at_once(lab: Path, run: Callable[..., Any], environment: dict[
     assert run("foundation").returncode == 0
 
 
-def test_another_operator_holds_the_cluster_lock(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    pve = client(lab)
+def test_another_operator_holds_the_cluster_lock(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
     now = time.time()
     alive = {"owner": "bob", "host": "elsewhere", "pid": 1, "started": now - 30, "renewed": now}
     pve("POST", "/pools", {"poolid": "groundwork-lock", "comment": json.dumps(alive)})
@@ -98,9 +90,8 @@ def test_another_operator_holds_the_cluster_lock(lab: Path, run: Callable[..., A
     assert [pool["poolid"] for pool in pve("GET", "/pools")] == ["groundwork"]
 
 
-def test_a_changed_host_key_is_refused(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    path = lab / ".lab" / "known_hosts"
+def test_a_changed_host_key_is_refused(finished: Path, run: Callable[..., Any]) -> None:
+    path = finished / ".lab" / "known_hosts"
     lines = path.read_text().splitlines()
     keys = [line.rsplit(" ", 1)[1] for line in lines]
     swapped = [line.rsplit(" ", 1)[0] + " " + keys[(i + 1) % len(keys)] for i, line in enumerate(lines)]
@@ -112,11 +103,10 @@ def test_a_changed_host_key_is_refused(lab: Path, run: Callable[..., Any]) -> No
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_a_lost_administrator_token_is_made_anew(lab: Path, run: Callable[..., Any]) -> None:
+def test_a_lost_administrator_token_is_made_anew(finished: Path, run: Callable[..., Any]) -> None:
+    (finished / ".lab" / ".groundwork" / "admin-token.json").unlink()
     assert run("foundation").returncode == 0
-    (lab / ".lab" / ".groundwork" / "admin-token.json").unlink()
-    assert run("foundation").returncode == 0
-    assert len(client(lab)("GET", "/access/users/root@pam/token")) == 1
+    assert len(client(finished)("GET", "/access/users/root@pam/token")) == 1
 
 
 def test_when_invalid_keeps_a_good_token_and_replaces_a_dead_one(lab: Path, run: Callable[..., Any]) -> None:
@@ -136,9 +126,8 @@ def test_when_invalid_keeps_a_good_token_and_replaces_a_dead_one(lab: Path, run:
     ("text", "code"),
     [('{"version": 1, "st', 1), ('{"version": 2, "target": "x", "steps": {}}', 1), (None, 0)],
 )
-def test_state_truncated_newer_deleted(lab: Path, run: Callable[..., Any], text: str | None, code: int) -> None:
-    assert run("foundation").returncode == 0
-    path = lab / ".lab" / ".foundation-state.json"
+def test_state_truncated_newer_deleted(finished: Path, run: Callable[..., Any], text: str | None, code: int) -> None:
+    path = finished / ".lab" / ".foundation-state.json"
     path.unlink() if text is None else path.write_text(text)
     result = run("foundation")
     assert result.returncode == code
@@ -147,10 +136,9 @@ def test_state_truncated_newer_deleted(lab: Path, run: Callable[..., Any], text:
     assert run("foundation", "--reset-state").returncode == 0
 
 
-def test_files_that_hold_nonsense_are_written_anew(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
+def test_files_that_hold_nonsense_are_written_anew(finished: Path, run: Callable[..., Any]) -> None:
     for name in ("packer/.env", "packer/variables.json", ".groundwork/admin-token.json", ".groundwork/lock"):
-        (lab / ".lab" / name).write_bytes(bytes(range(128, 256)) * 4)
+        (finished / ".lab" / name).write_bytes(bytes(range(128, 256)) * 4)
     assert run("plan", "--detailed-exitcode").returncode == 3
     assert run("foundation").returncode == 0
     assert document(run("foundation", "--json"))["outcome"] == "unchanged"

@@ -19,8 +19,7 @@ def fits(printed: str) -> dict[str, Any]:
     return document
 
 
-def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
-    run("lab.start", "--task-seconds", "0")
+def test_every_document_fits_the_schema(lab: Path, run: Run) -> None:
     assert fits(run("plan", "--json").stdout)["outcome"] == "pending"
     run("lab.fault", "exit", "--match", "virt-customize")
     failed = fits(run("foundation", "--json").stdout)
@@ -42,7 +41,7 @@ def test_every_document_fits_the_schema(checkout: Path, run: Run) -> None:
         assert (wrong.returncode, fits(wrong.stdout)["error"]["subject"]) == (2, subject)
     unknown = run("doctor", "--json", "--phases", "dns,nosuch")
     assert (unknown.returncode, fits(unknown.stdout)["error"]["subject"]) == (2, "--phases")
-    path = checkout / "cluster.toml"
+    path = lab / "cluster.toml"
     path.write_text(path.read_text().replace('bridge = "vmbr0"', 'bridge = "vmbr9"'))
     step = fits(run("plan", "--json").stdout)["phases"][0]["steps"][0]
     assert (step["name"], step["error"]["where"]) == ("validation", "cluster.toml:6")

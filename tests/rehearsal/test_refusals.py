@@ -15,12 +15,6 @@ from lib.lab.world import World
 from tests.rehearsal.test_foundation import client, journal, on_host, outcomes, writes
 
 
-@pytest.fixture
-def lab(checkout: Path, run: Callable[..., Any]) -> Path:
-    run("lab.start", "--task-seconds", "0")
-    return checkout
-
-
 def edit(checkout: Path, pattern: str, text: str) -> None:
     """Replace the first match of a pattern in cluster.toml."""
     path = checkout / "cluster.toml"
@@ -54,8 +48,9 @@ def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, 
     assert [line for line in done if not any(word in line for word in own)] == []
 
 
-def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: Callable[..., Any]) -> None:
-    host = on_host(lab, run)
+def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, run: Callable[..., Any]) -> None:
+    run("lab.start", "--task-seconds", "0")
+    host = on_host(checkout, run)
     source = "/etc/apt/sources.list.d/pve-enterprise.sources"
     host("tee", source, given="Types: deb\nURIs: https://enterprise.proxmox.com/debian/pve\n")
     refused = run("foundation")
@@ -63,13 +58,13 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(lab: Path, run: C
     assert "no-subscription" in refused.stdout
     host("rm", source)
     run("lab.stop")
-    world = World(lab / ".lab" / "world.sqlite")
+    world = World(checkout / ".lab" / "world.sqlite")
     world.put("host", "node1", (world.get("host", "node1") or {}) | {"apt_removes": ["proxmox-ve"]})
     world.close()
     removing = run("foundation")
     assert removing.returncode == 4
     assert "apt would remove proxmox-ve" in removing.stdout
-    assert "rbd create" not in (lab / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
+    assert "rbd create" not in (checkout / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
 
 
 def test_another_image_on_our_mount_point_is_left_alone(lab: Path, run: Callable[..., Any]) -> None:
@@ -104,12 +99,11 @@ def test_a_host_that_held_the_image_before_cannot_map_it_beside_the_new_one(lab:
         there("rbd", "map", "--exclusive", "rbd/rbd-iso")
 
 
-def test_a_template_with_linked_clones_is_not_destroyed(lab: Path, run: Callable[..., Any]) -> None:
-    assert run("foundation").returncode == 0
-    pve = client(lab)
+def test_a_template_with_linked_clones_is_not_destroyed(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
     born = pve("GET", "/nodes/node1/qemu/9002/config")["meta"]
     pve("POST", "/nodes/node1/qemu/9002/clone", {"newid": "700", "full": "0"})
-    edit(lab, r'^packages = \["qemu-guest-agent"\]', 'packages = ["qemu-guest-agent", "nfs-common"]')
+    edit(finished, r'^packages = \["qemu-guest-agent"\]', 'packages = ["qemu-guest-agent", "nfs-common"]')
     plan = run("plan", "--json")
     assert outcomes(plan) | {"cloud_image": "pending", "base_template": "failed"} == outcomes(plan)
     result = run("foundation", "--allow", "destroy-base-template")
@@ -117,12 +111,12 @@ def test_a_template_with_linked_clones_is_not_destroyed(lab: Path, run: Callable
     assert "linked clones hang on it" in result.stdout
     assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
     pve("DELETE", "/nodes/node1/qemu/700")
-    before = len(journal(lab))
+    before = len(journal(finished))
     for words in (("foundation",), ("plan",), ("foundation", "--dry-run")):
         refused = run(*words)
         assert refused.returncode == 4, refused.stdout
         assert "with 3 disks would be destroyed (lineage)" in refused.stdout
-    assert "virt-customize" not in str(journal(lab)[before:])  # nothing of the plan was begun
+    assert "virt-customize" not in str(journal(finished)[before:])  # nothing of the plan was begun
     assert run("drift", "--detailed-exitcode").returncode == 3
     assert run("foundation", "--allow", "destroy-base-template").returncode == 0
     assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] != born
