@@ -22,11 +22,12 @@ AnyStep = Step[Session, Any, Any, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run was asked for beyond the configuration."""
+    """What a run was asked for beyond the configuration; `keep`: the foundation is only needed, what is old will do."""
 
     root: Path
     api_url: str
     refresh_always: bool
+    keep: bool = False
     rebuild: bool = False
     backup: str = ""
     prove: bool = False
@@ -46,7 +47,7 @@ def _foundation(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
         Validation(cluster, wish.backup),
         ToolsStorage(cluster),
         PackerUser(cluster, wish.refresh_always, wish.prove),
-        CloudImage(cluster, wish.root, wish.rebuild),
+        CloudImage(cluster, wish.root, wish.rebuild, wish.keep),
         BaseTemplate(cluster, wish.rebuild, wish.backup),
         PackerConfig(cluster, wish.api_url),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from lib.steps.tools_storage import ImportStorage, ToolsStorage
 
 RECIPE = 1  # raise it when what virt-customize does changes
 UNFINISHED = "groundwork-unfinished-"
+LINEAGE = re.compile(r"-([0-9a-f]{12})\.qcow2$")
 FILE = "images.cloud.file"
 
 
@@ -34,12 +36,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Seen:
-    """The image as it is: there or not, whether its digest is right (None: not looked at), and leftovers."""
+    """The image as it is: there or not, whether its digest is right (None: not looked at), and leftovers.
+
+    `older` is another one of ours that is used in its place, `newer` the digest that is published.
+    """
 
     there: bool
     recorded: str
     digest: str | None
     leftovers: tuple[str, ...]
+    older: str = ""
     newer: str = ""
 
 
@@ -51,12 +57,16 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     max_age: ClassVar[float | None] = 86400.0
     promises: ClassVar[bool] = True
 
-    def __init__(self, cluster: Cluster, root: Path, rebuild: bool = False) -> None:
-        """`root` is where a relative images.cloud.file starts; `rebuild` makes the image anew."""
+    def __init__(self, cluster: Cluster, root: Path, rebuild: bool = False, keep: bool = False) -> None:
+        """`root` is where a relative images.cloud.file starts.
+
+        `rebuild` makes the image anew; `keep` is content with an older one.
+        """
         self._cluster = cluster
         self._cloud = cluster.images.cloud
         self._root = root
         self._rebuild = rebuild
+        self._keep = keep
         made_of = (RECIPE, self._cloud.sha256, *self._cloud.packages)
         self._lineage = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
         stem = PurePosixPath(urlsplit(self._cloud.url).path).name.rsplit(".", 1)[0]
@@ -76,12 +86,14 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
             read("cat", f"{self._folder}/{self._file}.sha256", ok=frozenset({0, 1})),
         )
         listing = told.stdout.split()
-        there = self._file in listing and f"{self._file}.sha256" in listing
+        whole = {name for name in listing if f"{name}.sha256" in listing}
+        there = self._file in whole
         return Seen(
             there=there,
             recorded=facts.digests(sums.stdout).get(self._file, ""),
             digest=self._digest(host, self._file) if there and not recent else None,
             leftovers=tuple(sorted(name for name in listing if name.startswith(UNFINISHED))),
+            older=max(filter(LINEAGE.search, whole), default="") if self._keep and not there else "",
             newer="" if recent else self._newer(host),
         )
 
@@ -102,7 +114,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
 
     def changes(self, seen: Seen, wanted: ImportStorage) -> Iterator[Change]:
         """Compare presence, digest and leftovers."""
-        if not seen.there:
+        if not seen.there and not seen.older:
             yield Change("image", None, self._file)
         elif seen.digest is not None and seen.digest != seen.recorded:
             yield Change("digest", seen.digest[:12], seen.recorded[:12] or "recorded")
@@ -117,7 +129,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         self._wait_for_earlier(at, wanted)
         for name in seen.leftovers:
             host.run(write("rm", "-f", f"{self._folder}/{name}"))
-        right = seen.there and (seen.digest is None or seen.digest == seen.recorded)
+        right = seen.older or (seen.there and (seen.digest is None or seen.digest == seen.recorded))
         if right and not self._rebuild:
             return
         work = f"{UNFINISHED}{self._lineage}.qcow2"
@@ -178,7 +190,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
 
     def problems(self, seen: Seen, wanted: ImportStorage) -> Iterator[Problem]:
         """Yield a local file that is not there or not the pinned one, where it would be needed."""
-        if not self._cloud.file or seen.there:
+        if not self._cloud.file or seen.there or seen.older:
             return
         local = self._root / Path(self._cloud.file).expanduser()
         if not local.is_file():
@@ -191,15 +203,19 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
             yield Problem(FILE, problem, "fetch it again", FILE)
 
     def remarks(self, seen: Seen) -> Iterator[str]:
-        """Yield that a newer image was published."""
+        """Yield that an older image than wished is used, or that a newer one was published."""
+        if seen.older:
+            yield "the image is older than cluster.toml wishes, and left so: `invoke foundation` fetches it"
         if seen.newer:
             yield f"a newer cloud image is published (sha256 {seen.newer[:12]}…): pin it when you want it"
 
     def output(self, seen: Seen, wanted: ImportStorage) -> Image:
         """Give the volume."""
-        return Image(f"{wanted.storage}:import/{self._file}", wanted.node, self._lineage)
+        file = seen.older or self._file
+        return Image(f"{wanted.storage}:import/{file}", wanted.node, LINEAGE.findall(file)[0])
 
     def reason(self, seen: Seen, wanted: ImportStorage) -> str:
         """Say which image, and how it was looked at."""
         how = "digest computed" if seen.digest is not None else "present"
-        return f"cloud image {self._cloud.release}, lineage {self._lineage} ({how})"
+        what = seen.older or f"cloud image {self._cloud.release}, lineage {self._lineage}"
+        return f"{what} ({how})"

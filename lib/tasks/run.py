@@ -131,7 +131,8 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
         from lib.phases import PHASES, Wish, chain, relied_on  # while the connections are being opened
 
         always = cluster.packer.token_refresh == "always" and "foundation" in phases
-        wish = Wish(here, target.api_url, always, flags.rebuild, flags.backup, flags.deep)
+        keep = bool(phases) and "foundation" not in phases
+        wish = Wish(here, target.api_url, always, keep, flags.rebuild, flags.backup, flags.deep)
         by_phase = {phase.name: phase.steps(cluster, wish) for phase in chain(phases or list(PHASES))}
         named = [step for name, steps in by_phase.items() if name in (phases or PHASES) for step in steps]
         steps = [step for steps in by_phase.values() for step in steps]

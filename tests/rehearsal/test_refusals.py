@@ -123,6 +123,22 @@ def test_a_template_with_linked_clones_is_not_destroyed(finished: Path, run: Cal
     assert outcomes(run("foundation", "--json"))["base_template"] == "unchanged"
 
 
+def test_an_image_older_than_wished_is_left_alone_where_foundation_is_only_needed(
+    finished: Path, run: Callable[..., Any]
+) -> None:
+    edit(finished, r'^packages = \["qemu-guest-agent"\]', 'packages = ["qemu-guest-agent", "nfs-common"]')
+    before = len(journal(finished))
+    done = run("dns", "--json")
+    left = {"cloud_image": "unchanged", "base_template": "unchanged", "zones": "changed"}
+    assert outcomes(done) | left == outcomes(done)
+    assert "the image is older than cluster.toml wishes" in done.stderr
+    assert "virt-customize" not in str(journal(finished)[before:])
+    pve = client(finished)
+    pve("DELETE", "/nodes/node1/qemu/9002")
+    assert outcomes(run("dns", "--json"))["base_template"] == "changed"  # what is missing is made, of what is there
+    assert outcomes(run("drift", "--json"))["cloud_image"] == "pending"
+
+
 def test_a_local_image_is_sent_and_checked(lab: Path, run: Callable[..., Any], tmp_path: Path) -> None:
     image = tmp_path / "noble.img"
     header = b"QFI\xfb" + bytes(20) + (3 << 30).to_bytes(8, "big")  # qcow2, 3 GiB
