@@ -102,7 +102,7 @@ class Planning:
         result.changes = list(step.changes(node.seen, node.wanted))
         if step.name in self._options.rerun and not step.checks_only and all(c.refresh for c in result.changes):
             result.changes.append(Change("rerun", None, "asked for"))
-        self._leave_alone(node)
+        left = self._leave_alone(node)
         node.todo = bool(result.changes)
         if any(not change.refresh for change in result.changes):
             result.outcome = "pending"
@@ -113,7 +113,7 @@ class Planning:
             return
         self.outputs[step.name] = step.output(node.seen, node.wanted)
         result.outcome = "unchanged"
-        result.reason = step.reason(node.seen, node.wanted)
+        result.reason = step.reason(node.seen, node.wanted) + left
         if node.recent:
             result.reason += f"; relies on slow checks made {_ago(node.age)}"
         if node.todo:
@@ -123,13 +123,14 @@ class Planning:
         """Return what a step needs and does not have, since it failed."""
         return [name for name in node.step.needs if self._outcome(name) in ("failed", "blocked", "refused")]
 
-    def _leave_alone(self, node: Node) -> None:
-        """Drop what would have to be allowed in a step that is only needed: it is stale, and said."""
-        if node.step.name in self._options.needed and node.result.changes:
-            stale = [danger.what for danger in self._refused(node)]
-            if stale:
-                node.result.changes = []
-                node.result.remarks.append(f"{node.step.name} is left as it is: {'; '.join(stale)}")
+    def _leave_alone(self, node: Node) -> str:
+        """Drop what would have to be allowed in a step that is only needed: it is stale; return how that is said."""
+        if node.step.name not in self._options.needed or not node.result.changes:
+            return ""
+        stale = "; ".join(danger.what for danger in self._refused(node))
+        if stale:
+            node.result.changes = []
+        return f"; left as it is: {stale}" if stale else ""
 
     def _only_look(self, node: Node) -> None:
         """Fail a step that would have to be applied and may only be looked at; what is renewed anyway is left."""

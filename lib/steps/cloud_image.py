@@ -203,9 +203,7 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
             yield Problem(FILE, problem, "fetch it again", FILE)
 
     def remarks(self, seen: Seen) -> Iterator[str]:
-        """Yield that an older image than wished is used, or that a newer one was published."""
-        if seen.older:
-            yield "the image is older than cluster.toml wishes, and left so: `invoke foundation` fetches it"
+        """Yield that a newer image was published."""
         if seen.newer:
             yield f"a newer cloud image is published (sha256 {seen.newer[:12]}…): pin it when you want it"
 
@@ -217,5 +215,6 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     def reason(self, seen: Seen, wanted: ImportStorage) -> str:
         """Say which image, and how it was looked at."""
         how = "digest computed" if seen.digest is not None else "present"
-        what = seen.older or f"cloud image {self._cloud.release}, lineage {self._lineage}"
-        return f"{what} ({how})"
+        if seen.older:
+            return f"{seen.older}, older than cluster.toml wishes, is left ({how}); `invoke foundation` makes the other"
+        return f"cloud image {self._cloud.release}, lineage {self._lineage} ({how})"

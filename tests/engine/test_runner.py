@@ -342,5 +342,5 @@ def test_what_is_only_needed_is_made_but_for_what_would_have_to_be_allowed(tmp_p
     world: World = {"dangerous": "precious"}
     results = run([First(), Dangerous()], world, tmp_path, needed=frozenset({"first", "dangerous"}))
     assert [r.outcome for r in results.values()] == ["changed", "unchanged"]
-    assert "precious would be destroyed" in results["dangerous"].remarks[0]
+    assert "precious would be destroyed" in results["dangerous"].reason
     assert world["dangerous"] == "precious"
