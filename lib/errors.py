@@ -35,6 +35,9 @@ class Problem:
         return f"{self.subject}: {self.problem}{place}{fix}"
 
 
+INTERRUPTION = Problem("run", "interrupted", "run the same command again: the next run finishes what this one began")
+
+
 class GroundworkError(Exception):
     """Anything that went wrong and can be told to the user in one paragraph."""
 

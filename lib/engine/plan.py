@@ -83,7 +83,7 @@ class PhaseResult:
 
 @dataclass
 class RunResult:
-    """One run: what was asked, where, and what became of it; `problems` say why it could not even begin."""
+    """One run: what was asked, where, and what became of it; `problems` say why it did not begin, or not end."""
 
     command: str
     target: str
@@ -93,7 +93,7 @@ class RunResult:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of the phases' outcomes; failed where the run could not begin."""
+        """The worst of the phases' outcomes; failed where the run did not begin or end."""
         if self.problems:
             return "failed"
         return overall([phase.outcome for phase in self.phases])

@@ -70,14 +70,10 @@ class Runner(Generic[C]):
         self._log = log
         self._progress = progress
         self._clock = clock
-        self._stopping = False
+        self.stopped = False
 
     def run(self) -> list[StepResult]:
-        """Make the run and return a result per step, in the order given.
-
-        Raises:
-            KeyboardInterrupt: the user asked to stop; the running steps were let finish.
-        """
+        """Make the run and return a result per step, in the order given."""
         self._observe_all()
         for node in self._planning.nodes.values():
             self._planning.plan(node)
@@ -85,8 +81,6 @@ class Runner(Generic[C]):
         if not self._options.dry_run and not refused:
             self._apply_all()
         self._finish()
-        if self._stopping:
-            raise KeyboardInterrupt
         return [node.result for node in self._planning.nodes.values()]
 
     # ------------------------------------------------------------ observe
@@ -122,7 +116,7 @@ class Runner(Generic[C]):
         running: dict[Future[None], Node] = {}
         with ThreadPoolExecutor(THREADS) as pool, self._stopped_by_ctrl_c():
             while True:
-                for node in [] if self._stopping else self._ready():
+                for node in [] if self.stopped else self._ready():
                     node.begun = True
                     running[pool.submit(self._apply, node)] = node
                 if not running:
@@ -137,9 +131,9 @@ class Runner(Generic[C]):
         """Let Ctrl-C begin no further step, and a second one end the process; an exception could come anywhere."""
 
         def stop(*_: object) -> None:
-            if self._stopping:
+            if self.stopped:
                 os._exit(INTERRUPTED)
-            self._stopping = True
+            self.stopped = True
             self._progress.stopping(
                 [name for name, node in self._planning.nodes.items() if node.begun and not node.done]
             )

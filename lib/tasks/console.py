@@ -163,7 +163,8 @@ class Screen:
             counts[step.outcome] = counts.get(step.outcome, 0) + 1
         told = ", ".join(f"{number} {WORDS.get(outcome, outcome)}" for outcome, number in counts.items())
         suffix = " (nothing was changed: dry run)" if dry_run else ""
-        self.line(f"{run.command}: {run.outcome} in {run.seconds:.2f} s: {told}{suffix}", "bold")
+        outcome = run.problems[0].problem if run.problems else run.outcome
+        self.line(f"{run.command}: {outcome} in {run.seconds:.2f} s: {told}{suffix}", "bold")
 
 
 def _plain(text: str) -> Text:

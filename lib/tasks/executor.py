@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from invoke import Call, Context, Executor, Exit
 
 from lib.engine.plan import RunResult
-from lib.errors import FAILED, INTERRUPTED, ConfigurationError, GroundworkError, Problem, UsageError
+from lib.errors import FAILED, INTERRUPTED, INTERRUPTION, ConfigurationError, GroundworkError, Problem, UsageError
 from lib.secrets import mask
 from lib.tasks.console import nobody_listens, print_json
 
@@ -80,9 +80,7 @@ class OneRun(Executor):
         except BrokenPipeError:
             nobody_listens(sys.stdout)
         except KeyboardInterrupt:
-            fix = "run the same command again: the next run finishes what this one began"
-            problem = Problem("run", "interrupted", fix)
-            self._end(str(problem), INTERRUPTED, [problem])
+            self._end(str(INTERRUPTION), INTERRUPTED, [INTERRUPTION])
         except OSError as error:
             if error.filename is None:
                 self._end_with_bug(error)

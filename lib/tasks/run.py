@@ -29,7 +29,7 @@ from lib.engine.planning import Options
 from lib.engine.runlog import RunLog
 from lib.engine.runner import Runner, current_step
 from lib.engine.step import Step
-from lib.errors import FAILED, OK, PENDING, REFUSED, GroundworkError, UsageError
+from lib.errors import FAILED, INTERRUPTED, INTERRUPTION, OK, PENDING, REFUSED, GroundworkError, UsageError
 from lib.steps.session import Session
 from lib.tasks.console import Screen, print_json
 from lib.tasks.target import (
@@ -111,6 +111,8 @@ def run(command: str, phases: Sequence[str], flags: Flags) -> None:
         sys.stdout.write(result.markdown())
     elif flags.as_json:
         print_json(result)
+    if result.problems:
+        raise Exit(str(result.problems[0]), code=INTERRUPTED)
     code = EXIT.get(result.outcome, OK)
     if flags.detailed and result.outcome == "pending":
         code = PENDING
@@ -166,6 +168,7 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
             for name, steps in by_phase.items()
         ],
         time.monotonic() - began,
+        [INTERRUPTION] if runner.stopped else [],
     )
 
 

@@ -274,8 +274,9 @@ def test_ctrl_c_lets_the_running_step_end_and_writes_down_what_was_done(tmp_path
     progress = Quiet()
     world: World = {"progress": progress}
     evidence = dict.fromkeys(["first", "second"], Evidence(tmp_path / "state.json", "t"))
-    with pytest.raises(KeyboardInterrupt):
-        Runner([Interrupted(), Second()], world, Options(), evidence, "d", RunLog(None), progress).run()
+    runner = Runner([Interrupted(), Second()], world, Options(), evidence, "d", RunLog(None), progress)
+    assert [result.outcome for result in runner.run()] == ["changed", "pending"]
+    assert runner.stopped
     assert progress.ended_ == ["stopping after first", "first", "second"]
     assert "second" not in world
     assert list(json.loads((tmp_path / "state.json").read_text())["steps"]) == ["first"]

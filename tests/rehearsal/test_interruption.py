@@ -17,6 +17,7 @@ import pytest
 
 from tests.chaos.kills import Kill, kill_lab, kill_product
 from tests.rehearsal.test_foundation import client, document, journal
+from tests.rehearsal.test_json import fits
 from tests.stage import Stage
 
 
@@ -50,12 +51,23 @@ def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
 ) -> None:
     run("lab.start", "--task-seconds", "0.02")
     path = checkout / ".lab" / "journal.jsonl"
-    process = started(checkout, environment, "foundation")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "foundation", "--json"],
+        cwd=checkout,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 60
-    while path.read_bytes().count(b"\n") < 50 and time.monotonic() < deadline:
+    while b"rbd create" not in path.read_bytes().replace(b'", "', b" ") and time.monotonic() < deadline:
         threading.Event().wait(0.001)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    told = fits(printed.decode())
+    assert told["errors"][0]["problem"] == "interrupted"
+    assert {"unchanged", "changed", "pending"} >= {one["outcome"] for one in told["phases"][0]["steps"]}
     run("lab.start", "--task-seconds", "0")
     assert run("foundation").returncode == 0
 
