@@ -291,6 +291,13 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             fixes += [facts.revoke(entry) for entry in over]
         return Problem(f"token {token.identity}", rights.told(lacking), "\n".join(dict.fromkeys(fixes)))
 
+    def remarks(self, seen: Seen) -> Iterator[str]:
+        """Yield what our user and tokens may beside what a build needs: somebody gave it, and only he knows why."""
+        ours = {self._packer.user, *(f"{self._packer.user}!{slot}" for slot in self._slots)}
+        for entry in sorted(seen.acls, key=lambda a: (a.path, a.who)):
+            if entry.who in ours and (entry.path not in self._granted or entry.role != self._packer.role):
+                yield f"{entry.who} also has {entry.role} on {entry.path}; to take it away: {facts.revoke(entry)}"
+
     def output(self, seen: Seen, wanted: Wanted) -> Credential:
         """Give the credential that packer/.env should hold."""
         if seen.current is None:

@@ -151,6 +151,16 @@ def test_a_token_whose_entry_was_taken_away(world: World) -> None:
     world.lab.text(problem.fix)
 
 
+def test_what_somebody_gave_beside_it_is_told_and_left(world: World) -> None:
+    step = PackerUser(CLUSTER, False)
+    assert list(step.remarks(step.observe(world.at(world.root), False))) == []
+    world.ask("PUT", "/access/acl", path="/", roles="PVEAdmin", users=USER)
+    (told,) = step.remarks(step.observe(world.at(world.root), False))
+    fix = f"pveum acl delete / --users '{USER}' --roles PVEAdmin"
+    assert told == f"{USER} also has PVEAdmin on /; to take it away: {fix}"
+    world.lab.text(fix)
+
+
 @pytest.mark.parametrize("off", [{"enable": 0}, {"expire": 1}])
 def test_a_user_who_was_switched_off(world: World, off: dict[str, int]) -> None:
     world.ask("PUT", f"/access/users/{USER}", **off)
