@@ -49,6 +49,12 @@ class Deep:
     hosts: tuple[HostSeen, ...]
     addresses_used: tuple[tuple[str, int], ...]
 
+    @property
+    def skew(self) -> float:
+        """The middle one of the hosts' clocks, in seconds ahead of this machine."""
+        told = sorted(host.skew for host in self.hosts if host.failed is None) or [0.0]
+        return told[(len(told) - 1) // 2]
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -187,7 +193,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         yield from self._guest_problems(seen)
         if seen.deep is not None:
             for host in seen.deep.hosts:
-                yield from self._host_problems(host)
+                yield from self._host_problems(host, seen.deep.skew)
 
     def _cluster_problems(self, seen: Seen) -> Iterator[Problem]:
         if seen.version < OLDEST:
@@ -266,7 +272,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             problem = f"is configured on somebody else's VM {vmid}"
             yield Problem(address, problem, "choose another address in cluster.toml", keys[address])
 
-    def _host_problems(self, host: HostSeen) -> Iterator[Problem]:
+    def _host_problems(self, host: HostSeen, middle: float) -> Iterator[Problem]:
         if host.failed is not None:
             yield host.failed
             return
@@ -288,10 +294,10 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                 "proxmox.bridge",
             )
         most = self._cluster.proxmox.max_clock_skew_seconds
-        if abs(host.skew) > most:
+        if abs(host.skew - middle) > most:
             yield Problem(
                 host.name,
-                f"its clock is off (got {host.skew:+.0f} s, want within {most} s)",
+                f"its clock is off (got {host.skew - middle:+.0f} s from the middle one, want within {most} s)",
                 "`chronyc tracking` there",
             )
         if not host.gateway_answers:
@@ -315,6 +321,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         versions = {host.version for host in seen.deep.hosts if not host.failed} if seen.deep else set()
         if len(versions) > 1:
             yield "hosts run different versions: " + ", ".join(sorted(".".join(map(str, v)) for v in versions))
+        skew = seen.deep.skew if seen.deep else 0.0
+        if abs(skew) > self._cluster.proxmox.max_clock_skew_seconds:
+            yield f"the hosts' clocks are {skew:+.0f} s from this machine's: one of them is wrong"
         if seen.ceph.health == "HEALTH_WARN":
             yield f"Ceph warns: {', '.join(seen.ceph.checks) or 'see `ceph health detail`'}"
 

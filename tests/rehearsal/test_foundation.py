@@ -173,7 +173,8 @@ def test_a_run_goes_on_where_its_reader_has_left(lab: Path, environment: dict[st
 def on_host(checkout: Path, run: Callable[..., Any], address: str = "10.10.1.21") -> Callable[..., str]:
     """Return a client of one of the lab's hosts that is not the product's: OpenSSH's."""
     config = checkout / ".lab" / "ssh_config"
-    config.write_text(run("lab.ssh-config").stdout)
+    if not config.exists():
+        config.write_text(run("lab.ssh-config").stdout)
 
     def call(*argv: str, given: str = "") -> str:
         line = (tool("ssh"), "-F", str(config), address, shlex.join(argv))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def edit(checkout: Path, pattern: str, text: str) -> None:
 def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, run: Callable[..., Any]) -> None:
     pve = client(lab)
     pve("POST", "/nodes/node3/qemu", {"vmid": "140", "name": "precious", "ipconfig0": "ip=10.10.1.31/24"})
+    on_host(lab, run, "10.10.1.22")("date", "-s", f"@{time.time() + 90}")
     edit(lab, r'^bridge = "vmbr0"', 'bridge = "vmbr9"')
     edit(lab, r"^near_full_percent = 80", "near_full_percent = 1")
     edit(lab, r"^memory_gib = 24", "memory_gib = 900")
@@ -36,6 +38,7 @@ def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, 
     for told in (
         "node1: has no bridge vmbr9",
         "node4: has no bridge vmbr9",
+        "node2: its clock is off (got +90 s",
         "Ceph: is near full",
         "memory: does not suffice",
         "storage rbd: has no room",
@@ -46,6 +49,14 @@ def test_validation_tells_every_problem_at_once_and_nothing_is_begun(lab: Path, 
     own = ("/pools", "pveum")  # the lock, and the administrator's short-lived token
     done = [str(line) for line in writes(journal(lab)[before:])]
     assert [line for line in done if not any(word in line for word in own)] == []
+
+
+def test_hosts_that_agree_on_another_time_than_ours_are_told(lab: Path, run: Callable[..., Any]) -> None:
+    for number in range(1, 5):
+        on_host(lab, run, f"10.10.1.2{number}")("date", "-s", f"@{time.time() - 3600}")
+    result = run("plan")
+    assert result.returncode == 0, result.stdout
+    assert "the hosts' clocks are -3600 s from this machine's" in result.stdout
 
 
 def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, run: Callable[..., Any]) -> None:

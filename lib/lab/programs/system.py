@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from lib.lab.programs.arguments import parse
@@ -38,8 +39,13 @@ def uname(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 def date(host: Host, argv: list[str], stdin: bytes) -> Output:
-    """Print the clock; the hosts' time zone is UTC."""
-    _, words = parse(argv, "u R", "d date")
+    """Print the clock; the hosts' time zone is UTC. `-s @SECONDS` sets it first."""
+    options, words = parse(argv, "u R", "d date s set")
+    if given := options.get("s") or options.get("set"):
+        if not re.fullmatch(r"@\d+(\.\d+)?", given):
+            return Output(1, stderr=f"date: invalid date ‘{given}’\n")
+        node = host.world.get("node", host.node) or {}
+        host.world.put("node", host.node, node | {"clock_offset": float(given[1:]) - time.time()})
     form = words[0][1:] if words and words[0].startswith("+") else "%a %b %e %H:%M:%S UTC %Y"
     now = host.now()
     form = form.replace("%N", f"{int(now % 1 * 1e9):09d}").replace("%s", str(int(now)))
