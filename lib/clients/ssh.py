@@ -110,7 +110,7 @@ class Host:
             channel.exec_command(command.line(self._login.prefix))
             if command.stdin:
                 channel.sendall(command.stdin)
-            channel.shutdown_write()
+            _end_input(channel)
             stdout = channel.makefile("rb").read()
             stderr = channel.makefile_stderr("rb").read()
             code = channel.recv_exit_status()
@@ -230,13 +230,15 @@ class Host:
             if opening is None:
                 opening = self._opening = Future()
         if mine:
+            made: Connection | None = None
             try:
-                self._connection = self._open()
-                opening.set_result(self._connection.transport)
-            except Exception as error:  # noqa: BLE001  (told to everybody who waits for it)
+                made = self._open()
+                opening.set_result(made.transport)
+            except BaseException as error:  # noqa: BLE001  (told to everybody who waits for it)
                 opening.set_exception(error)
             finally:
-                self._opening = None
+                with self._lock:  # both at once: who finds neither opens a second one
+                    self._connection, self._opening = made, None
         return opening.result()
 
     def _open(self) -> Connection:
@@ -331,6 +333,19 @@ def present(address: str, login: Login) -> HostKey:
     finally:
         connection.close()
     raise AssertionError("unreachable: no key is known there")
+
+
+def _end_input(channel: paramiko.Channel) -> None:
+    """Tell the server that no more input comes, unless the session has ended already.
+
+    Between what paramiko's own `shutdown_write` decides and what it sends its other thread may confirm the
+    end of the session; of a session that has ended a server hears no more, it ends the whole connection.
+    """
+    inner: Any = channel
+    with inner.lock:
+        message = inner._send_eof()
+        if message is not None:
+            inner.transport._send_user_message(message)
 
 
 def _no_session(error: Exception) -> bool:

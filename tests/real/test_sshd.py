@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
+from fabric import Connection
+from paramiko.common import cMSG_CHANNEL_EOF
 
 from lib.clients.ssh import Host, present
 from lib.command import read, write
@@ -23,6 +27,46 @@ def test_many_commands_at_once_keep_to_what_the_server_lets(tmp_path: Path, sess
         results = host.run_all(*(read("printf", "%s", str(number)) for number in range(24)))
         assert [result.stdout for result in results] == [str(number) for number in range(24)]
         assert (tmp_path / "sshd" / "log").read_text().count("Accepted publickey") == 1
+        host.close()
+
+
+def test_an_end_of_input_that_is_late_does_not_follow_the_end_of_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner: Any = paramiko.Transport
+    send = inner._send_user_message
+
+    def late(transport: paramiko.Transport, message: paramiko.Message) -> None:
+        if message.asbytes()[:1] == cMSG_CHANNEL_EOF and threading.current_thread() is not transport:
+            threading.Event().wait(0.3)  # the command ends meanwhile
+        send(transport, message)
+
+    monkeypatch.setattr(inner, "_send_user_message", late)
+    with sshd(tmp_path / "sshd") as login:
+        host = Host("host", login, quiet, 60.0)
+        assert [host.run(write("printf", "done")).stdout for _ in range(3)] == ["done"] * 3
+        assert (tmp_path / "sshd" / "log").read_text().count("Accepted publickey") == 1
+        host.close()
+
+
+def test_who_comes_when_a_connection_is_nearly_made_shares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(connection: Connection) -> bool:
+        if connection.transport is None:
+            return False
+        threading.Event().wait(0.5)  # the other one connects meanwhile
+        return bool(connection.transport.active)
+
+    with sshd(tmp_path / "sshd") as login:
+        host = Host("host", login, quiet, 60.0)
+        host.connect()
+        host._transport().close()
+        monkeypatch.setattr(Connection, "is_connected", property(late))
+        both = [threading.Thread(target=host.connect) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join(30)
+        assert (tmp_path / "sshd" / "log").read_text().count("Accepted publickey") == 2
         host.close()
 
 
