@@ -1,4 +1,7 @@
-"""Own SSH: one verified connection per host, commands and files over it. fabric is imported here alone."""
+"""Own SSH: one connection per host, commands and files over it.
+
+How it begins, and whose host key is believed, is in lib/clients/ssh_connection.py.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,21 @@ import contextlib
 import functools
 import logging
 import shlex
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 import paramiko
-from fabric import Config, Connection
-from paramiko.config import SSHConfig
-from paramiko.hostkeys import HostKeys
+from fabric import Connection
 
+from lib.clients.ssh_connection import Login, connect, prepare, unreachable
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, together
 from lib.command import Command, Result
-from lib.errors import AGAIN, CommandError, LostAnswerError, RemoteError, UnreachableError
+from lib.errors import CommandError, LostAnswerError, RemoteError, UnreachableError
 from lib.secrets import mask
 
 T = TypeVar("T")
@@ -30,27 +31,6 @@ SESSIONS = 8  # at the same time on one connection; OpenSSH lets 10 by default
 SESSION_SECONDS = 60.0  # how long a server may take to let one more: an ended session leaves a moment later
 # What goes wrong is raised and told by us; without a handler paramiko's own words would reach stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True)
-class Login:
-    """How to log in: user, port, key (None: agent and OpenSSH's own keys), and the files of known host keys.
-
-    Of those files the first one that knows a host is believed. `reach` maps "address:port" to
-    where it is really answered (the lab's loopback ports). `prefix` stands before every command (`sudo -n`).
-    """
-
-    user: str = "root"
-    port: int = 22
-    key: Path | None = None
-    known_hosts: tuple[Path, ...] = ()
-    reach: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()
-
-
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise paramiko.SSHException(f"no known host key ({key.get_name()} {key.fingerprint})")
 
 
 class Host:
@@ -243,11 +223,11 @@ class Host:
 
     def _open(self) -> Connection:
         limit = min(10.0, self._bound)
-        connection = _connection(self.address, self._login, limit)
+        connection = prepare(self.address, self._login, limit)
         try:
-            _connect(connection, limit)
+            connect(connection, limit)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise _unreachable(self.address, self._login, error) from None
+            raise unreachable(self.address, self._login, error) from None
         return connection
 
     def _drop(self, transport: paramiko.Transport | None) -> None:
@@ -287,54 +267,6 @@ class Hosts:
             host.close()
 
 
-@dataclass(frozen=True)
-class HostKey:
-    """A host's public key as it presents itself: its name in known_hosts, type, base64 text, SHA-256 fingerprint.
-
-    `known` is None where no key of that type is known, and tells else whether it is this one.
-    """
-
-    name: str
-    kind: str
-    text: str
-    fingerprint: str
-    known: bool | None
-
-
-class _ShownError(paramiko.SSHException):
-    def __init__(self, key: paramiko.PKey) -> None:
-        self.key = key
-        super().__init__("the host key was asked for, and nothing else")
-
-
-class _Show(paramiko.MissingHostKeyPolicy):
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise _ShownError(key)
-
-
-def present(address: str, login: Login) -> HostKey:
-    """Ask a host for its key, by the way that a run would take, without logging in there; trusts nothing.
-
-    Raises:
-        UnreachableError: it does not answer as an SSH server.
-    """
-    connection = _connection(address, login, 10.0)
-    name = _name_of(connection)
-    known = {kind: key.get_base64() for kind, key in (connection.client.get_host_keys().lookup(name) or {}).items()}
-    connection.client.get_host_keys().clear()
-    connection.client.set_missing_host_key_policy(_Show())
-    try:
-        _connect(connection, 10.0)
-    except _ShownError as shown:
-        kind, text = shown.key.get_name(), shown.key.get_base64()
-        return HostKey(name, kind, text, shown.key.fingerprint, known[kind] == text if kind in known else None)
-    except (paramiko.SSHException, OSError, EOFError) as error:
-        raise _unreachable(address, login, error) from None
-    finally:
-        connection.close()
-    raise AssertionError("unreachable: no key is known there")
-
-
 def _end_input(channel: paramiko.Channel) -> None:
     """Tell the server that no more input comes, unless the session has ended already.
 
@@ -356,93 +288,6 @@ def _no_session(error: Exception) -> bool:
 def _is_lost(error: OSError) -> bool:
     """Tell whether the connection broke; what the server refuses over SFTP is a plain OSError, too."""
     return isinstance(error, (ConnectionError, TimeoutError)) or str(error) == "Socket is closed"
-
-
-def _connect(connection: Connection, limit: float) -> None:
-    sock = None
-    try:
-        if not connection.gateway:
-            sock = socket.create_connection((connection.host, connection.port), limit)
-            # The handshake is many small messages: none of them shall wait for another's receipt.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.connect_kwargs["sock"] = sock
-        connection.open()
-    except BaseException:
-        if sock is not None:
-            sock.close()
-        raise
-
-
-def _unreachable(address: str, login: Login, error: Exception) -> UnreachableError:
-    problem, fix = mask(str(error)), AGAIN
-    if isinstance(error, paramiko.BadHostKeyException):
-        got, want = error.key.fingerprint, error.expected_key.fingerprint
-        problem = f"its host key has changed (got {got}, want {want})"
-        fix = f"if it was reinstalled: invoke trust --replace {address}"
-    elif isinstance(error, paramiko.AuthenticationException):
-        problem = f"does not accept {login.user} with {login.key or 'any key of the SSH agent'}"
-        fix = f"ssh-copy-id {login.user}@{address}, or set PROXMOX_SSH_KEY in .env"
-    elif "protocol banner" in problem:
-        problem = "ends the connection before it has said what it is"
-        fix = "is sshd overloaded there (MaxStartups), or something between that does not let us pass?"
-    elif isinstance(error, paramiko.SSHException):
-        fix = "`invoke trust` shows and records it" if "host key" in problem else fix
-    else:
-        problem = f"cannot be reached ({str(error) or type(error).__name__})"
-        fix = "is the host up, and sshd running?"
-    return UnreachableError(f"ssh {address}", problem, fix)
-
-
-def _connection(address: str, login: Login, connect_timeout: float) -> Connection:
-    """Make a Fabric connection that takes the user's OpenSSH configuration and trusts known host keys alone."""
-    host, port = login.reach.get(f"{address}:{login.port}", (address, login.port))
-    options: dict[str, Any] = {"allow_agent": not login.reach}
-    if login.key is not None:
-        options |= {"key_filename": str(login.key), "look_for_keys": False}
-    connection = Connection(
-        host,
-        user=login.user,
-        port=port if login.reach or port != 22 else None,  # else the OpenSSH configuration says it
-        config=Config(ssh_config=SSHConfig() if login.reach else _users(Path.home() / ".ssh" / "config"), lazy=True),
-        connect_timeout=connect_timeout,
-        connect_kwargs=options | {"banner_timeout": connect_timeout, "auth_timeout": connect_timeout},
-    )
-    for each in _chain(connection):
-        each.client.set_missing_host_key_policy(_Refuse())
-        name = _name_of(each)
-        known = next(filter(None, (_known(path).lookup(name) for path in login.known_hosts)), None)
-        for kind, key in (known or {}).items():
-            each.client.get_host_keys().add(name, kind, key)
-    return connection
-
-
-def _name_of(connection: Connection) -> str:
-    """Return the name that a host has in a file of known host keys."""
-    return connection.host if connection.port == 22 else f"[{connection.host}]:{connection.port}"
-
-
-@functools.cache
-def _users(path: Path) -> SSHConfig:
-    """Return the user's OpenSSH configuration, read once for all hosts; a Fabric Config cannot be shared."""
-    return SSHConfig.from_path(str(path)) if path.is_file() else SSHConfig()
-
-
-def _known(path: Path) -> HostKeys:
-    """Return the keys in a known_hosts file; where there is none, none is known."""
-    return _keys(path, path.stat().st_mtime_ns) if path.is_file() else HostKeys()
-
-
-@functools.cache
-def _keys(path: Path, written: int) -> HostKeys:
-    """Return the keys in a file, read once for all hosts until it is `written` anew."""
-    return HostKeys(str(path))
-
-
-def _chain(connection: Connection) -> Iterator[Connection]:
-    """Yield the connection and the jump hosts before it: Fabric trusts any key of those, too."""
-    yield connection
-    if isinstance(connection.gateway, Connection):
-        yield from _chain(connection.gateway)
 
 
 def _command_error(address: str, command: Command, result: Result) -> CommandError:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.clients.pve_session import Credential, Tls
-from lib.clients.ssh import Host, Hosts, Login
+from lib.clients.ssh import Host, Hosts
+from lib.clients.ssh_connection import Login
 from lib.command import read, write
 from lib.config.access import Access
 from lib.config.environment import read_environment

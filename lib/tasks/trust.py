@@ -8,7 +8,8 @@ import ssl
 from dataclasses import replace
 from pathlib import Path
 
-from lib.clients.ssh import Hosts, present
+from lib.clients.ssh import Hosts
+from lib.clients.ssh_connection import present
 from lib.config.cluster import load_cluster
 from lib.engine.evidence import write_file
 from lib.errors import GroundworkError, RefusedError, UnreachableError, UsageError

@@ -18,7 +18,8 @@ from typing import Any, cast
 import msgspec
 
 from lib.clients.pve import Pve
-from lib.clients.ssh import Host, Hosts, Login
+from lib.clients.ssh import Host, Hosts
+from lib.clients.ssh_connection import Login
 from lib.config.model import Cluster
 from lib.config.records_model import Own, Record
 from lib.engine.evidence import Evidence

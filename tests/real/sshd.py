@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.clients.ssh import Login
+from lib.clients.ssh_connection import Login
 from tests.tools import tool
 
 

@@ -11,7 +11,8 @@ import pytest
 from fabric import Connection
 from paramiko.common import cMSG_CHANNEL_EOF
 
-from lib.clients.ssh import Host, present
+from lib.clients.ssh import Host
+from lib.clients.ssh_connection import present
 from lib.command import read, write
 from lib.errors import CommandError, RemoteError, UnreachableError
 from tests.real.sshd import sshd

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from lib.clients.ssh import Host, Login
+from lib.clients.ssh import Host
+from lib.clients.ssh_connection import Login
 from lib.command import Command, read, write
 from lib.lab.faults import Faults
 from tests.labs import OnLine, Running, lab_in

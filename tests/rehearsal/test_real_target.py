@@ -21,7 +21,8 @@ def configured(
     ssh = Path(environment["HOME"]) / ".ssh"
     ssh.mkdir()
     (ssh / "config").write_text(run("lab.ssh-config").stdout)
-    (ssh / "known_hosts").write_text((checkout / ".lab" / "known_hosts").read_text())
+    odd = b"# caf\xe9\n10.9.9.9 ssh-ed25519 A\n10.9.9.9 ssh-ed25519 QUJD\n10.9.9.9\n\n"  # as they grow in ten years
+    (ssh / "known_hosts").write_bytes(odd + (checkout / ".lab" / "known_hosts").read_bytes())
     lab = json.loads((checkout / ".lab" / "lab.json").read_text())
     password = (checkout / lab["root_password_file"]).read_text().strip()
     dead = "127.0.0.1:9"  # the first API host is down: the next one is taken
