@@ -24,7 +24,8 @@ def read(path: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([Problem(name, f"cannot be read ({error})", "restore it from git")]) from None
+        fix = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "restore it from git"
+        raise ConfigurationError([Problem(name, f"cannot be read ({error})", fix)]) from None
 
 
 def decode(text: str, name: str, wanted: type[T]) -> T | None:
