@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,12 @@ def seed(pytestconfig: pytest.Config) -> int | None:
 def pytest_configure() -> None:
     """Guard this process; `run` guards those that it starts."""
     sys.addaudithook(_refuse)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was loaded out of the garbage collector's sight: each of its rounds would look at all of it again."""
+    gc.collect()
+    gc.freeze()
 
 
 class Run(Protocol):
