@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from lib.clients.ssh import Host
 from lib.command import Command, read, write
 from lib.config.model import Cluster
 from lib.engine.step import Change, Inputs, Step, Unknown
-from lib.errors import Problem, StepError
+from lib.errors import CommandError, GroundworkError, Problem, StepError
 from lib.facts import tools as facts
 from lib.steps.session import Session
 from lib.steps.tools_storage import ImportStorage, ToolsStorage
@@ -134,19 +135,15 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
             return
         work = f"{UNFINISHED}{self._lineage}.qcow2"
         self._fetch(at, host, wanted, work)
-        path = f"{self._folder}/{work}"
-        customise = (
-            "virt-customize",
-            "-a",
-            path,
-            "--install",
-            ",".join(self._cloud.packages),
-            "--truncate",
-            "/etc/machine-id",
-        )
-        at.on_wait("virt-customize", 0.0, ", ".join(self._cloud.packages))
-        argv = ("env", "LIBGUESTFS_BACKEND=direct", *customise)
-        host.run(Command(argv, timeout=at.limit(1800)))
+        path, packages = f"{self._folder}/{work}", ",".join(self._cloud.packages)
+        customise = ("virt-customize", "-a", path, "--install", packages, "--truncate", "/etc/machine-id")
+        at.on_wait("virt-customize", 0.0, packages)
+        try:
+            host.run(Command(("env", "LIBGUESTFS_BACKEND=direct", *customise), timeout=at.limit(1800)))
+        except CommandError:
+            with contextlib.suppress(GroundworkError):
+                host.run(write("rm", "-f", path))
+            raise
         digest = self._digest(host, work)
         host.write(f"{self._folder}/{self._file}.sha256", f"{digest}  {self._file}\n".encode(), 0o644)
         host.run(write("mv", "-f", path, f"{self._folder}/{self._file}"))

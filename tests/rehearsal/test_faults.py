@@ -13,6 +13,7 @@ from lib.lab.faults import KINDS, Faults
 from lib.lab.world import World
 from tests.rehearsal.matrix import MATRIX, PAGE, STEPS, Strike, page, strikes
 from tests.stage import BARE, FINISHED, Stage
+from tests.worlds import told
 
 LASTING = 0
 # What keeps a cold foundation from going on to a step: the state that this step begins with.
@@ -65,6 +66,8 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
             assert all(one["used"] and not one["times"] for one in left), f"it struck nothing, or too seldom: {left}"
             judge(struck, step, cell.outcome)
         if struck.returncode:
+            if kind != "partition":  # then the host cannot be told
+                assert not [line for line in told(stage.checkout) if "groundwork-unfinished" in line]
             after = stage.run()
             assert after.returncode == 0, after.stdout + after.stderr
     assert stage.differences() == []  # so the next run changes nothing either: that is the world of the test below
