@@ -163,6 +163,7 @@ HOSTS = st.builds("{} {} {}".format, some_address, st.sampled_from([*SMALL, "sho
 @settings(deadline=None, max_examples=6, phases=STARTED_ONCE, derandomize=True)
 @given(st.lists(st.lists(LINES, max_size=12), min_size=1, max_size=3), st.lists(HOSTS, max_size=4))
 @example(files=[["domain-needed", "address=/x/10.0.0.1"], ["host-record=x,fd00::1,0"]], hosts=[])
+@example(files=[["address=/a.x/#", "address=/a.x/10.0.0.1", "address=/b.x/fd00::1", "address=/b.x/#"]], hosts=[])
 def test_dnsmasq_and_ours_answer_alike(files: list[list[str]], hosts: list[str]) -> None:
     """Names collide, aliases dangle, files contradict one another: whatever is said, both say it."""
     with tempfile.TemporaryDirectory() as name:
@@ -199,6 +200,10 @@ ZONE_LINES = st.one_of(
 )
 
 
+# one after the other more aliases than BIND follows; from the third on as many as it does
+CHAIN = [f"{name} CNAME {target}" for name, target in itertools.pairwise([*NAMES[13:26], "ns.x"])]
+
+
 def absolute(line: str) -> str:
     owner, rest = line.split(" ", 1)
     return f"{owner}. {rest}." if " CNAME " in line else f"{owner}. {rest}"
@@ -206,6 +211,7 @@ def absolute(line: str) -> str:
 
 @settings(deadline=None, max_examples=4, phases=STARTED_ONCE, derandomize=True)
 @given(st.lists(ZONE_LINES, max_size=30), st.booleans())
+@example(lines=["a.x CNAME a.x", "b.x CNAME c.x", "c.x CNAME b.x", "*.c.x CNAME a.c.x", *CHAIN], broken=False)
 def test_bind_and_ours_answer_alike(lines: list[str], broken: bool) -> None:
     """Wildcards, names between names, cuts, aliases into another zone, and a zone that does not load."""
     with tempfile.TemporaryDirectory() as name:

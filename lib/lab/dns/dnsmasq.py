@@ -126,7 +126,8 @@ class Dnsmasq:
         if kind == "PTR" and "bogus-priv" in self._settings.flags and _is_private(name):
             return Answer("NXDOMAIN", authoritative=True)
         group = self._matching(name, kind)
-        wanted = [server for server in group if server.kind in self._literal(kind)]
+        kinds = [each for each in self._literal(kind) if any(server.kind == each for server in group)]
+        wanted = [server for server in group if server.kind in kinds[:1]]
         plain = kind in ADDRESSES and name and "." not in name
         if "domain-needed" in self._settings.flags and plain and not wanted:
             return self._denied(name)
@@ -152,7 +153,8 @@ class Dnsmasq:
         return Answer() if name in self._names else Answer("NXDOMAIN")
 
     def _literal(self, kind: str) -> tuple[str, ...]:
-        return ("4", "6", "zero") if kind == "ANY" else ADDRESSES.get(kind, ())
+        """Return the kinds of address= that answer such a question; the first one that is there does so alone."""
+        return ("6", "4", "zero") if kind == "ANY" else ADDRESSES.get(kind, ())
 
     def _matching(self, name: str, kind: str) -> list[Server]:
         """Return the servers of the longest domain that has one for this type."""
