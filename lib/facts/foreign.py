@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from lib.config.records_model import Record, is_within, pointer
+from lib.config.records_model import Record, is_wildcard, is_within, pointer
+from lib.facts.dnsmasq_files import HOSTS, Read
 
 STUB = "127.0.0.53"  # systemd-resolved listens there, and asks whatever it is told to
 ZONE = re.compile(r'^\s*zone "', re.MULTILINE)
 FILE = re.compile(r'^\s*file "([^"]+)"', re.MULTILINE)
-NAMED = ("txt-record", "srv-host", "mx-host", "interface-name", "naptr-record", "caa-record", "ptr-record")
+NAMED = (
+    *("txt-record", "srv-host", "mx-host", "interface-name", "naptr-record", "caa-record", "ptr-record"),
+    *("dynamic-host", "dns-rr", "auth-zone"),
+)
+WHOM = ("server", "local")  # who is asked for what is not written out
+Said = tuple[str, str, tuple[str | int, ...]]  # name, type, data
 
 
 @dataclass(frozen=True)
@@ -28,51 +34,44 @@ class Claim:
         return f"{self.place} answers for {self.name} ({self.line})"
 
 
-def lines(printed: str) -> Iterator[tuple[str, str]]:
-    """Yield file and line of what `grep -H` printed; a file's name has no colon."""
-    for row in printed.splitlines():
-        path, _, line = row.partition(":")
-        yield path, line.strip()
-
-
 # ------------------------------------------------------------------ dnsmasq
 
 
-def in_dnsmasq(printed: str, own: str, hosts: str, records: Iterable[Record]) -> Iterator[Claim]:
-    """Yield what other files than `own` say of our names; `hosts` is written as /etc/hosts is.
-
-    dnsmasq leaves out files that begin with a dot, end in ~, or are between two #.
-    """
+def in_dnsmasq(read: Read, own: str, records: Iterable[Record]) -> Iterator[Claim]:
+    """Yield what other files than `own` say of our names."""
     ours = {(one.name, one.type, one.data) for one in records}
     names = {name for name, _, _ in ours}
-    for path, line in lines(printed):
-        base = path.rpartition("/")[2]
-        if path == own or not line or line.startswith("#") or base.startswith(".") or base.endswith(("~", "#")):
-            continue
-        said = _hosts_line(line) if path == hosts else _setting(*line.split("#")[0].strip().partition("=")[::2])
+    stars = [name for name in names if is_wildcard(name)]
+    domains = [value for value in read.values("domain") if "," not in value] if read.values("expand-hosts") else []
+    rows = [(path, line, _hosts_line(line, domains[-1:])) for path, line in read.hosts]
+    rows += [(one.path, one.line, _said(one.key, one.value)) for one in read.settings if one.path != own]
+    for path, line, said in rows:
         for name, kind, data in said:
-            hit = _answers_for(name, names)
+            hit = _answers_for(name, kind, names, stars)
             same = (name, kind, data) in ours
             # what a host calls itself is no other answer as long as it is the same one
-            if hit and not (path == hosts and same):
+            if hit and not (path == HOSTS and same):
                 yield Claim(path, line, hit, same)
                 break
 
 
-def _answers_for(name: str, names: Set[str]) -> str:
-    """Return which of our names that is: itself, or the wildcard that it lies below."""
+def _answers_for(name: str, kind: str, names: Set[str], stars: Sequence[str]) -> str:
+    """Return which of our names that is: itself, the wildcard that it lies below, or one that lies in its zone."""
+    if kind == "auth-zone":
+        return min((each for each in names if is_within(each, name)), default="")
     if name in names:
-        return name
-    stars = (star for star in names if star.startswith("*.") and name.endswith(star[1:]))
-    return next(stars, "")
+        return "" if kind in WHOM else name  # what is written out is never asked of others
+    return next((star for star in stars if name.endswith(star[1:])), "")
 
 
-def _hosts_line(line: str) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
-    address, *names = line.partition("#")[0].split()
-    return _host(names, [address])
+def _hosts_line(line: str, domain: list[str]) -> Iterator[Said]:
+    """Yield addresses alone: dnsmasq prefers other PTR to those of such a file."""
+    address, *names = [*line.partition("#")[0].split(), ""]
+    whole = [f"{name}.{each}" for name in names for each in domain if name and "." not in name]
+    yield from (said for said in _host([*names[:-1], *whole], [address]) if said[1] != "PTR")
 
 
-def _setting(key: str, value: str) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+def _said(key: str, value: str) -> Iterator[Said]:
     """Yield name, type and data of what one line of dnsmasq's answers; data is () where it is never ours."""
     fields = [field.strip() for field in value.split(",")]
     if key == "host-record":
@@ -81,23 +80,29 @@ def _setting(key: str, value: str) -> Iterator[tuple[str, str, tuple[str | int, 
     elif key == "cname":
         *names, target = fields[:-1] if fields[-1].isdigit() else fields
         for name in names:
-            yield name.lower(), "CNAME", (target.lower(),)
+            yield _plain(name), "CNAME", (_plain(target),)
     elif key == "address":
-        *domains, address = value.strip("/").split("/")
-        for name in domains:
-            yield f"*.{name.lower().removeprefix('*.')}", "A", (address,)
-            yield name.lower(), "A", ()
+        *domains, address = value.split("/")
+        for name in map(_plain, domains[1:]):
+            yield f"*.{name.removeprefix('*.')}", "A", (address,)
+            yield name, "A", ()
+    elif key in WHOM:
+        yield from ((_plain(name), key, ()) for name in value.split("/")[1:-1])
     elif key in NAMED:
-        yield fields[0].lower(), key, ()
+        yield _plain(fields[0]), key, ()
 
 
-def _host(names: list[str], addresses: list[str]) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+def _host(names: list[str], addresses: list[str]) -> Iterator[Said]:
     for address in filter(_is_address, addresses):
         plain = str(ip_address(address))
         for name in names:
-            yield name.lower(), "AAAA" if ":" in plain else "A", (plain,)
+            yield _plain(name), "AAAA" if ":" in plain else "A", (plain,)
         if names:
-            yield pointer(ip_address(address)), "PTR", (names[0].lower(),)
+            yield pointer(ip_address(address)), "PTR", (_plain(names[0]),)
+
+
+def _plain(name: str) -> str:
+    return name.strip().strip(".").lower()
 
 
 def _is_address(text: str) -> bool:
@@ -154,11 +159,5 @@ def asks_stub(resolv: str) -> bool:
 
 
 def _nameservers(printed: str, path: str) -> set[str]:
-    words = [line.split() for file, line in lines(printed) if file == path]
+    words = [line.split() for file, _, line in (row.partition(":") for row in printed.splitlines()) if file == path]
     return {word[1] for word in words if len(word) > 1 and word[0] == "nameserver"}
-
-
-def reads_resolv(printed: str) -> bool:
-    """Tell whether dnsmasq's files leave it to /etc/resolv.conf whom it asks."""
-    settings = {line.partition("=")[0].strip() for _, line in lines(printed)}
-    return not settings & {"no-resolv", "resolv-file"}

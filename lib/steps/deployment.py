@@ -27,7 +27,6 @@ from lib.steps.name_server import Control, complaint, config_check, stage_of
 
 ANY = frozenset(range(256))
 ONE = frozenset({0, 1})
-EXCEPT = (".dpkg-dist", ".dpkg-old", ".dpkg-new")  # Debian's own start leaves these out of the folder
 SCRIPT_SECONDS = 10.0
 PROOF_SECONDS = 10.0
 
@@ -156,7 +155,7 @@ class Deployment:
         if self._dns.backend == "dnsmasq":
             path = PurePosixPath(self._dns.file)
             # a file is left out whose name is longer than one of these and ends so: all but the first letter of ours
-            others = ",".join((str(path.parent), path.name[1:], *EXCEPT))
+            others = ",".join((str(path.parent), path.name[1:], *self._control.ends))
             checks: list[tuple[str, ...]] = [("dnsmasq", "--test", f"--conf-file={new}", f"--conf-dir={others}")]
         else:
             zones = {path.rpartition("/")[2].rpartition(".zone")[0].rpartition(".")[0]: path for path in files.zones}

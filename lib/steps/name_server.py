@@ -10,27 +10,31 @@ from typing import ClassVar
 
 from lib.clients.ssh import Host
 from lib.clients.waiting import together
-from lib.command import Result, read
+from lib.command import Command, Result, read
 from lib.config.model import Cluster
 from lib.config.records_model import Record
 from lib.engine.step import Change, Inputs, Step
 from lib.errors import Problem, RemoteError
 from lib.facts import foreign as facts
+from lib.facts.dnsmasq_files import HOSTS, Read, read_files, takes
 from lib.steps.session import Session
 from lib.zones import by_zone, zones_folder
 
 ANY = frozenset(range(256))
 NOT_HERE = (1, 127)  # systemctl where systemd did not boot the host, and no such program
 RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
-HOSTS = "/etc/hosts"
 
 
 @dataclass(frozen=True)
 class Control:
-    """How the service is told something: the words before and after the verb."""
+    """How the service is told something: the words before and after the verb.
+
+    `ends` of names are what dnsmasq leaves out of the folder of ours (`.old`), or takes alone (`*.conf`).
+    """
 
     before: tuple[str, ...]
     after: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     def says(self, verb: str) -> tuple[str, ...]:
         """Return the command."""
@@ -88,7 +92,6 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
         self._cluster = cluster
         self._dns = cluster.dns
         self._records = records
-        self._folder = PurePosixPath(self._dns.file).parent
 
     def desired(self, inputs: Inputs) -> Cluster:
         """Want what cluster.toml says."""
@@ -102,19 +105,20 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
         active, config, *more = host.run_all(
             read("systemctl", "is-active", self._dns.service, ok=ANY),
             read(*config_check(self._cluster), ok=ANY),
-            *([read("grep", "-rH", "", str(self._folder), HOSTS, self._main(), ok=ANY)] if dnsmasq else []),
+            *([lines_of(HOSTS, *self._begin())] if dnsmasq else []),
         )
         control, state = self._service(host, active)
         wrong = complaint(config)
-        printed = more[0].stdout if dnsmasq else config.stdout
+        files = self._followed(host, more[0].stdout) if dnsmasq else Read()
         seen = Seen(
-            control=control,
+            control=replace(control, ends=files.folders.get(self._begin()[1], ())),
             state=state,
             config=wrong,
-            claims=tuple(self._claims(printed)),
+            claims=tuple(self._claims(files, config.stdout)),
             unfinished=bool(state or wrong) and _is_there(host, stage_of(self._dns.file)),
         )
-        return seen if recent else self._with_resolvers(at, seen, dnsmasq and facts.reads_resolv(printed))
+        forwards = dnsmasq and not files.values("no-resolv", "resolv-file")
+        return seen if recent else self._with_resolvers(at, seen, forwards)
 
     def _with_resolvers(self, at: Session, seen: Seen, forwards: bool) -> Seen:
         """Look whom the server asks (where it asks whom /etc/resolv.conf names), and whom the Proxmox hosts ask."""
@@ -127,8 +131,19 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
             stub_on=tuple(name for name in stubs if name),
         )
 
-    def _main(self) -> str:
-        return self._dns.config or "/etc/dnsmasq.conf"
+    def _begin(self) -> tuple[str, str]:
+        """Return where dnsmasq begins to read: its main file, and the folder of ours."""
+        return self._dns.config or "/etc/dnsmasq.conf", str(PurePosixPath(self._dns.file).parent)
+
+    def _followed(self, host: Host, printed: str) -> Read:
+        """Return what dnsmasq reads, with the files that those name which were printed, and those that they name."""
+        asked = {HOSTS, *self._begin()}
+        found = read_files(printed, *self._begin())
+        while further := {path for path in found.named if path.startswith("/") and not asked & _above(path)}:
+            asked |= further
+            printed += host.run(lines_of(*sorted(further))).stdout
+            found = read_files(printed, *self._begin())
+        return found
 
     def _service(self, host: Host, active: Result) -> tuple[Control, str]:
         """Find out how the service is told something, and what is wrong with it ("": it runs)."""
@@ -142,9 +157,9 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
                 break
         return control, complaint(told)
 
-    def _claims(self, printed: str) -> Iterator[facts.Claim]:
+    def _claims(self, files: Read, printed: str) -> Iterator[facts.Claim]:
         if self._dns.backend == "dnsmasq":
-            return facts.in_dnsmasq(printed, self._dns.file, HOSTS, self._records)
+            return facts.in_dnsmasq(files, self._dns.file, self._records)
         zones = by_zone(self._cluster, self._records)
         return facts.in_bind(printed, zones_folder(self._cluster), zones, self._records)
 
@@ -163,6 +178,12 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
             problem = f"refuses its configuration, and nothing has been changed yet\n    {seen.config}"
             fix = f"mend it until this ends with 0: {' '.join(config_check(self._cluster))}"
             yield Problem(f"{self._dns.backend} on {server}", problem, fix)
+        path, ends = PurePosixPath(self._dns.file), seen.control.ends
+        if not takes(ends, path.name):
+            problem = (
+                f"is not read by dnsmasq there: its folder is read as conf-dir={','.join((str(path.parent), *ends))}"
+            )
+            yield Problem(f"{path} on {server}", problem, "name dns.file so that it is", "dns.file")
         for claim in seen.claims:
             if not claim.same:
                 fix = "take it out there, or name it otherwise here; files of others are never touched"
@@ -192,6 +213,16 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
     def reason(self, seen: Seen, wanted: Cluster) -> str:
         """Say what was looked at."""
         return f"{self._dns.service} on {self._dns.server} runs, its configuration is right, no name is taken"
+
+
+def lines_of(*paths: str) -> Command:
+    """Make a command that prints every line of files and all below folders, each with its file."""
+    return read("grep", "-aRH", "", *paths, ok=ANY)
+
+
+def _above(path: str) -> set[str]:
+    """Return the path and all that it lies in."""
+    return {path, *map(str, PurePosixPath(path).parents)}
 
 
 def _is_there(host: Host, path: str) -> bool:

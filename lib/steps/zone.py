@@ -23,7 +23,7 @@ from lib.facts.foreign import zone_files
 from lib.facts.record_changes import RecordChange, label, record_changes
 from lib.facts.zones import from_bind, from_dnsmasq, serial_of
 from lib.steps.deployment import Deployment, Files
-from lib.steps.name_server import Control, NameServer, stage_of
+from lib.steps.name_server import Control, NameServer, lines_of, stage_of
 from lib.steps.session import Session
 from lib.zones import MARK, There, by_zone, on_server, render_files, zones_folder
 
@@ -98,7 +98,7 @@ class Zones(Step[Session, Seen, Control, None]):
             text, left, *more = at.name_server.run_all(
                 read("cat", path, ok=ANY),
                 read("ls", "-A", stage_of(path), ok=ANY),
-                *([read("grep", "-rH", "", self._folder, ok=ANY)] if self._bind else []),
+                *([lines_of(self._folder)] if self._bind else []),
             )
         return Seen(
             text=text.stdout if text.exit == 0 else None,

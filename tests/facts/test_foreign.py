@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lib.config.records_model import Record
-from lib.facts.foreign import in_bind, in_dnsmasq, is_loop
+from lib.facts.dnsmasq_files import read_files
+from lib.facts.foreign import Claim, in_bind, in_dnsmasq, is_loop
 
+MAIN, FOLDER = "/etc/dnsmasq.conf", "/etc/dnsmasq.d"
 OWN = "/etc/dnsmasq.d/kubernetes.conf"
 RECORDS = (
     Record("vip.example.net", "A", 60, ("10.0.0.30",)),
@@ -14,6 +16,10 @@ RECORDS = (
     Record("api.example.net", "CNAME", 60, ("vip.example.net",)),
     Record("30.0.0.10.in-addr.arpa", "PTR", 60, ("vip.example.net",)),
 )
+
+
+def claims(printed: str) -> list[Claim]:
+    return list(in_dnsmasq(read_files(printed, MAIN, FOLDER), OWN, RECORDS))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ RECORDS = (
     ],
 )
 def test_a_line_of_another_file_that_answers_for_one_of_our_names(line: str, name: str, same: bool) -> None:
-    [claim] = in_dnsmasq(f"/etc/dnsmasq.d/other.conf:{line}", OWN, "/etc/hosts", RECORDS)
+    [claim] = claims(f"/etc/dnsmasq.d/other.conf:{line}")
     assert (claim.place, claim.name, claim.same) == ("/etc/dnsmasq.d/other.conf", name, same)
 
 
@@ -46,14 +52,17 @@ def test_a_line_of_another_file_that_answers_for_one_of_our_names(line: str, nam
         "/etc/dnsmasq.d/other.conf:server=/example.net/10.0.0.99",
         "/etc/dnsmasq.d/other.conf:dhcp-range=10.0.0.100,10.0.0.200",
         "/etc/hosts:10.0.0.30 vip.example.net vip",
+        "/etc/hosts:10.0.0.30 vip vip.example.net",
+        f"{MAIN}:no-hosts\n/etc/hosts:127.0.1.1 vip.example.net",
+        f"{MAIN}:conf-dir={FOLDER},*.conf\n{FOLDER}/vip.txt:host-record=vip.example.net,10.0.0.99",
     ],
 )
 def test_what_takes_no_name(printed: str) -> None:
-    assert list(in_dnsmasq(printed, OWN, "/etc/hosts", RECORDS)) == []
+    assert claims(printed) == []
 
 
 def test_a_host_of_the_server_s_own_with_another_address() -> None:
-    [claim] = in_dnsmasq("/etc/hosts:127.0.1.1 vip.example.net", OWN, "/etc/hosts", RECORDS)
+    [claim] = claims("/etc/hosts:127.0.1.1 vip.example.net")
     assert not claim.same
 
 

@@ -65,6 +65,8 @@ BESIDE_THE_REAL = [
     "sleep x",
     "sleep",
     "grep -rH '' d none",
+    "grep -rH '' d/link",
+    "grep -aRH '' d none",
     "grep -c x a empty",
     "grep -h x a empty",
     "grep -q x a none",
@@ -105,6 +107,8 @@ def test_core_programs_answer_like_the_real_ones(simulated: Simulated, tmp_path:
         (real / name).write_bytes(content)
         (real / name).chmod(0o644)
         files.write(str(real / name), content)
+    (real / "d" / "link").symlink_to("../a")
+    files.symlink("../a", str(real / "d" / "link"))
     done = subprocess.run(
         ["sh", "-c", line],
         cwd=real,

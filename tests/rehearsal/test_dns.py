@@ -27,7 +27,7 @@ from tests.rehearsal.test_json import fits
 SERVER = "10.10.1.1"
 FILE = "/etc/dnsmasq.d/kubernetes.conf"
 STAGE = "/etc/.groundwork-kubernetes.conf"
-READS = {"systemctl is-active", "dnsmasq --test", "grep -rH", "grep -H", f"cat {FILE}", f"ls -A {STAGE}"}
+READS = {"systemctl is-active", "dnsmasq --test", "grep -aRH", "grep -H", f"cat {FILE}", f"ls -A {STAGE}"}
 PRINTER = '\n[[a]]\nname = "printer"\naddress = "10.10.1.9"\n'
 
 

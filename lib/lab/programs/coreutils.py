@@ -195,7 +195,7 @@ def head(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 def grep(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print the lines that match; with several files, -H or -r, each with its file."""
-    options, words = parse(argv, "q c F E i x s h v r R H", "e")
+    options, words = parse(argv, "q c F E i x s h v r R H a", "e")
     pattern = options["e"] if "e" in options else words.pop(0)
     flags = re.IGNORECASE if "i" in options else 0
     wanted = re.compile(re.escape(pattern) if "F" in options else pattern, flags)
@@ -203,7 +203,7 @@ def grep(host: Host, argv: list[str], stdin: bytes) -> Output:
     deep = bool({"r", "R"} & set(options))
     named = ("H" in options or deep or len(words) > 1) and "h" not in options
     out, errors, hits = "", "", 0
-    for path in _below(host, words) if deep else words or ["-"]:
+    for path in _below(host, words, "R" in options) if deep else words or ["-"]:
         done = cat(host, [path], stdin)
         errors += done.stderr.replace("cat: ", "grep: ")
         text = (done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode()).decode(errors="replace")
@@ -218,7 +218,7 @@ def grep(host: Host, argv: list[str], stdin: bytes) -> Output:
     return Output(code, "" if "q" in options else out, "" if "s" in options else errors)
 
 
-def _below(host: Host, paths: list[str]) -> list[str]:
+def _below(host: Host, paths: list[str], through_links: bool) -> list[str]:
     """Return the files at and below paths; what is not there is kept, so that it is complained of."""
     found: list[str] = []
     for path in paths:
@@ -226,7 +226,9 @@ def _below(host: Host, paths: list[str]) -> list[str]:
             found.append(path)
             continue
         inner = [posixpath.join(path, name) for name in host.files.listdir(host.path(path))]
-        found += _below(host, inner)
+        if not through_links:
+            inner = [each for each in inner if host.files.stat(host.path(each), follow=False)["type"] != "link"]
+        found += _below(host, inner, through_links)
     return found
 
 
