@@ -23,7 +23,7 @@ from lib.config.model import Cluster
 from lib.errors import GroundworkError, LostAnswerError, StepError, WaitTimeoutError
 from lib.facts.answers import listed
 from lib.render import render
-from lib.steps.name_server import Control, complaint, config_check, stage_of
+from lib.steps.name_server import Control, complaint, config_check, not_included, stage_of
 
 ANY = frozenset(range(256))
 ONE = frozenset({0, 1})
@@ -171,12 +171,8 @@ class Deployment:
         result = self._host.run(read(*argv, ok=ANY))
         self._refused(" ".join(argv), result)
         if self._dns.backend == "bind" and f'"{self._dns.domain}"' not in result.stdout:
-            raise StepError(
-                f"named on {self._dns.server}",
-                f"does not read {self._dns.file}",
-                f'add to its own configuration: include "{self._dns.file}";',
-                "dns.file",
-            )
+            lacks = not_included(self._dns.file, self._dns.server)
+            raise StepError(lacks.subject, lacks.problem, lacks.fix, lacks.where)
 
     def _refused(self, line: str, result: Result) -> None:
         if result.exit != 0:

@@ -21,6 +21,7 @@ from lib.steps.session import Session
 from lib.zones import by_zone, zones_folder
 
 ANY = frozenset(range(256))
+NO_PROGRAM = (126, 127)
 NOT_HERE = (1, 127)  # systemctl where systemd did not boot the host, and no such program
 RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
@@ -45,14 +46,14 @@ class Control:
 class Seen:
     """The name server as it is.
 
-    `state` is what is wrong with the service, `config` what its own check says against its configuration;
+    `state` is what is wrong with the service, `config` what is wrong with its configuration as it is on its disk;
     `unfinished` tells that a deployment was interrupted, which may be why the server is not well. `stub` and
     `loop` tell that it asks 127.0.0.53, and that this asks it again, `stub_on` which Proxmox hosts ask it.
     """
 
     control: Control
     state: str
-    config: str
+    config: Problem | None
     claims: tuple[facts.Claim, ...]
     unfinished: bool
     loop: bool = False
@@ -102,14 +103,14 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
         host, dnsmasq = at.name_server, self._dns.backend == "dnsmasq"
         if self._dns.sudo:
             host.run(read("true"))  # else a sudo that refuses would look like files that are not there
-        active, config, *more = host.run_all(
+        active, config, text = host.run_all(
             read("systemctl", "is-active", self._dns.service, ok=ANY),
             read(*config_check(self._cluster), ok=ANY),
-            *([lines_of(HOSTS, *self._begin())] if dnsmasq else []),
+            lines_of(HOSTS, *self._begin()) if dnsmasq else read("cat", self._dns.file, ok=ANY),
         )
         control, state = self._service(host, active)
-        wrong = complaint(config)
-        files = self._followed(host, more[0].stdout) if dnsmasq else Read()
+        wrong = self._unfit(config, text)
+        files = self._followed(host, text.stdout) if dnsmasq else Read()
         seen = Seen(
             control=replace(control, ends=files.folders.get(self._begin()[1], ())),
             state=state,
@@ -157,6 +158,24 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
                 break
         return control, complaint(told)
 
+    def _unfit(self, config: Result, text: Result) -> Problem | None:
+        """Return what the server's own check says against its configuration, or that this lacks our file (BIND)."""
+        path, server, bind = self._dns.file, self._dns.server, self._dns.backend == "bind"
+        program, *words = config_check(self._cluster)
+        if config.exit in NO_PROGRAM:
+            problem = f"has no {program} that {self._dns.user} finds"
+            fix = "is it what runs there (dns.backend)? Else install it, or have it in the PATH of that login"
+            return Problem(f"{self._dns.backend} on {server}", problem, fix, "dns.backend")
+        if config.exit != 0:
+            problem = f"refuses its configuration, and nothing has been changed yet\n    {complaint(config)}"
+            make = f"if it is {path} that is missing, make it there, empty (touch {path}); else " if text.exit else ""
+            fix = f"{make if bind else ''}mend it until this ends with 0: {' '.join((program, *words))}"
+            return Problem(f"{self._dns.backend} on {server}", problem, fix)
+        read_there = {zone for zone, _ in facts.zone_files(config.stdout)}
+        if bind and not read_there >= {zone for zone, _ in facts.zone_files(text.stdout)}:
+            return not_included(path, server)
+        return None
+
     def _claims(self, files: Read, printed: str) -> Iterator[facts.Claim]:
         if self._dns.backend == "dnsmasq":
             return facts.in_dnsmasq(files, self._dns.file, self._records)
@@ -175,9 +194,7 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
             fix = f"see there why, and start it: {' '.join(seen.control.says('start'))}; or mend dns.service"
             yield Problem(f"service {service} on {server}", problem, fix, "dns.service")
         if seen.config and not seen.unfinished:
-            problem = f"refuses its configuration, and nothing has been changed yet\n    {seen.config}"
-            fix = f"mend it until this ends with 0: {' '.join(config_check(self._cluster))}"
-            yield Problem(f"{self._dns.backend} on {server}", problem, fix)
+            yield seen.config
         path, ends = PurePosixPath(self._dns.file), seen.control.ends
         if not takes(ends, path.name):
             problem = (
@@ -213,6 +230,12 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
     def reason(self, seen: Seen, wanted: Cluster) -> str:
         """Say what was looked at."""
         return f"{self._dns.service} on {self._dns.server} runs, its configuration is right, no name is taken"
+
+
+def not_included(path: str, server: str) -> Problem:
+    """Return that BIND's own configuration does not name our file."""
+    fix = f'add to its own configuration: include "{path}";'
+    return Problem(f"named on {server}", f"does not read {path}", fix, "dns.file")
 
 
 def lines_of(*paths: str) -> Command:
