@@ -49,7 +49,7 @@ class Placed:
         return (*self.where, key) if self.own else self.where
 
 
-class _BadNameError(Exception):
+class BadNameError(ValueError):
     """A name that cannot be written down; its arguments are problem and fix."""
 
 
@@ -201,10 +201,10 @@ class OwnRecords:
         try:
             name = star + _whole(text.removeprefix(star), domain, host=host)
             if not is_within(name, domain):
-                raise _BadNameError(f"is outside the zone {domain} (got {text!r})", "only names in dns.domain are ours")
+                raise BadNameError(f"is outside the zone {domain} (got {text!r})", "only names in dns.domain are ours")
             if len(name) > 253:
-                raise _BadNameError(f"is longer than 253 characters with its domain (got {len(name)})", "shorten it")
-        except _BadNameError as bad:
+                raise BadNameError(f"is longer than 253 characters with its domain (got {len(name)})", "shorten it")
+        except BadNameError as bad:
             self.found.append((where, *bad.args))
             return ""
         return name
@@ -212,7 +212,7 @@ class OwnRecords:
     def _target(self, where: Where, text: str, *, host: bool = False) -> str:
         try:
             return _whole(text, self._cluster.dns.domain, host=host)
-        except _BadNameError as bad:
+        except BadNameError as bad:
             self.found.append((where, *bad.args))
             return ""
 
@@ -224,19 +224,23 @@ def _whole(text: str, domain: str, *, host: bool) -> str:
     """
     if text == "@":
         return domain
-    plain = ".".join(label if label.isascii() else _encoded(label) for label in text.split("."))
-    plain = plain.lower()
+    plain = encoded(text)
     if not text.endswith(".") and is_within(plain, domain):
-        raise _BadNameError(f"repeats the domain (got {text!r})", "leave the domain out, or end the name with a dot")
+        raise BadNameError(f"repeats the domain (got {text!r})", "leave the domain out, or end the name with a dot")
     name = plain[:-1] if text.endswith(".") else f"{plain}.{domain}"
     form = HOST_LABEL if host else LABEL
     wrong = [label for label in name.split(".") if not form.fullmatch(label)]
     if wrong:
         fix = f"letters, digits{'' if host else ', _'} and - in labels of at most 63"
-        raise _BadNameError(f"is no DNS name (got {text!r}: label {wrong[0]!r})", fix)
+        raise BadNameError(f"is no DNS name (got {text!r}: label {wrong[0]!r})", fix)
     if len(name) > 253:
-        raise _BadNameError(f"is longer than 253 characters with its domain (got {len(name)})", "shorten it")
+        raise BadNameError(f"is longer than 253 characters with its domain (got {len(name)})", "shorten it")
     return name
+
+
+def encoded(text: str) -> str:
+    """Return a name IDNA-encoded, in lower case. Raises BadNameError."""
+    return ".".join(label if label.isascii() else _encoded(label) for label in text.split(".")).lower()
 
 
 def _encoded(label: str) -> str:
@@ -245,6 +249,6 @@ def _encoded(label: str) -> str:
     try:
         return idna.encode(label, uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise _BadNameError(
+        raise BadNameError(
             f"is no name that IDNA knows (got {label!r}: {error})", "letters and digits of one script"
         ) from None

@@ -101,7 +101,7 @@ class Planning:
         step, result = node.step, node.result
         result.changes = list(step.changes(node.seen, node.wanted))
         if step.name in self._options.rerun and not step.checks_only and all(c.refresh for c in result.changes):
-            result.changes.append(Change("rerun", None, "asked for"))
+            result.changes.append(Change("rerun", None, step.on_rerun))
         left = self._leave_alone(node)
         node.todo = bool(result.changes)
         if any(not change.refresh for change in result.changes):

@@ -68,7 +68,7 @@ class Step(ABC, Generic[C, S, D, R]):
     same configuration is younger, `observe` is told so by `recent` and may leave the
     slow part out. `checks_only` steps have nothing to apply; a rerun looks again. Where a step `promises`,
     its output follows from the wish alone, and what comes after it is planned before it is applied.
-    `overrides` names the dangers that a user may allow.
+    `overrides` names the dangers that a user may allow; `on_rerun` is what a plan says of a rerun.
     """
 
     name: ClassVar[str]
@@ -77,6 +77,7 @@ class Step(ABC, Generic[C, S, D, R]):
     checks_only: ClassVar[bool] = False
     promises: ClassVar[bool] = False
     overrides: ClassVar[tuple[str, ...]] = ()
+    on_rerun: str = "asked for"
 
     @abstractmethod
     def observe(self, at: C, recent: bool) -> S:

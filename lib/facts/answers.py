@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Protocol
 
-from lib.config.records_model import Record, is_wildcard
+from lib.config.records_derived import encoded
+from lib.config.records_model import Record, is_wildcard, pointer
 from lib.facts.zones import data_of
 
 PROBE = "groundwork-probe"  # asked below a wildcard
@@ -81,6 +84,22 @@ def wanted(records: Iterable[Record]) -> dict[Key, Answer]:
         data[name, one.type].add(one.data)
         ttls[name, one.type] = one.ttl
     return {key: Answer(frozenset(found), ttls[key]) for key, found in data.items()}
+
+
+def named(text: str, domain: str, want: Mapping[Key, Answer]) -> dict[Key, Answer]:
+    """Return what is wanted of one name: whole, or below the domain, or an address; below a wildcard what that says."""
+    names = {domain} if text == "@" else set()
+    with contextlib.suppress(ValueError):
+        plain = encoded(text.rstrip("."))
+        names |= {plain, f"{plain}.{domain}"}
+    with contextlib.suppress(ValueError):
+        names |= {pointer(ip_address(text))}
+    found = {key: answer for key, answer in want.items() if key[0] in names}
+    stars = [(key, answer) for key, answer in want.items() if key[0].startswith(f"{PROBE}.")] if not found else []
+    for (star, kind), answer in stars:
+        below = (name for name in names if name.endswith(star.removeprefix(PROBE)))
+        found |= {(name.replace("*", PROBE, 1), kind): answer for name in below}
+    return found
 
 
 def answers(replies: Mapping[Any, Reply]) -> dict[Key, Answer]:

@@ -31,6 +31,7 @@ ANY = frozenset(range(256))
 REMOVE, OVERWRITE = "remove-records", "overwrite-foreign-file"
 OURS = re.compile(r"/.+\.\d+\.zone")  # in the zone folder
 MANY = 10  # records may go without being allowed, or a third of all
+RESTARTED = "restarted: DNS and DHCP pause for a moment"  # dnsmasq reads records at its start alone
 SETTINGS = re.compile(r"^\s*(?:options|include|acl|view|controls|key|logging|server)\b.*", re.MULTILINE)
 
 
@@ -83,6 +84,8 @@ class Zones(Step[Session, Seen, Control, None]):
         self._folder = zones_folder(cluster)
         self._asked = facts.wanted(records)
         self._zones = tuple(by_zone(cluster, records))
+        if not self._bind:
+            self.on_rerun = f"{self.on_rerun}: {cluster.dns.service} is {RESTARTED}"
 
     def desired(self, inputs: Inputs) -> Control | Unknown:
         """Want every record; what has to be known of the server before is how its service is told something."""
@@ -170,7 +173,7 @@ class Zones(Step[Session, Seen, Control, None]):
         found = list(self._differences(seen, files))
         yield from found
         if found and not self._bind:
-            yield Change(f"service {self._dns.service}", "runs", "restarted: DNS and DHCP pause for a moment")
+            yield Change(f"service {self._dns.service}", "runs", RESTARTED)
         named = {path for _, path in zone_files(seen.text or "")}
         for path in self._stray(seen, files):
             if path not in named:

@@ -109,7 +109,7 @@ def deploy(
 deploy.body.phase = "dns"
 
 
-@task(help={"name": "A name (below dns.domain, or whole) instead of all."})
+@task(help={"name": "A name (below dns.domain, or whole) or an address instead of all."})
 def query(c: Context, name: str = "") -> None:
     """Ask the name server for every record: name, answer, and what was expected; exit 1 where they differ."""
     from lib.clients.dns import Question, Resolver
@@ -120,8 +120,9 @@ def query(c: Context, name: str = "") -> None:
 
     cluster, records = load_records(root())
     at = choose(root(), os.environ, cluster).dns_at
-    whole = {name, f"{name}.{cluster.dns.domain}"}
-    want = {key: answer for key, answer in facts.wanted(records).items() if not name or key[0] in whole}
+    want = facts.wanted(records)
+    if name:
+        want = facts.named(name, cluster.dns.domain, want)
     if not want:
         raise Exit(f"dns.query: {name} is no name of ours\n  Fix: `invoke dns.query` lists them", FAILED)
     udp, tcp = Resolver(*at).ask([Question(*key) for key in want])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.config.records_model import Record
-from lib.facts.answers import Answer, differences, wanted
+from lib.facts.answers import Answer, differences, named, wanted
 from lib.facts.record_changes import RecordChange, label, record_changes
 
 KEY = ("vip.example.net", "A")
@@ -60,3 +60,33 @@ def test_records_that_differ_are_told_by_name_and_type() -> None:
     ]
     assert label("30.0.0.10.in-addr.arpa", "PTR", "example.net") == "PTR 10.0.0.30"
     assert label("groundwork-probe.apps.example.net", "A", "example.net") == "A *.apps"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("vip", {("vip.example.net", "A"), ("vip.example.net", "TXT")}),
+        ("VIP.Example.net.", {("vip.example.net", "A"), ("vip.example.net", "TXT")}),
+        ("@", {("example.net", "TXT")}),
+        ("example.net", {("example.net", "TXT")}),
+        ("10.0.0.30", {("30.0.0.10.in-addr.arpa", "PTR")}),
+        ("30.0.0.10.in-addr.arpa", {("30.0.0.10.in-addr.arpa", "PTR")}),
+        ("b\xfccher", {("xn--bcher-kva.example.net", "A")}),
+        ("*.apps", {("groundwork-probe.apps.example.net", "A")}),
+        ("a.b.apps", {("a.b.apps.example.net", "A")}),
+        ("apps", set()),
+        ("vip.example.org", set()),
+        ("a..b", set()),
+        ("\u2603\u0301", set()),
+    ],
+)
+def test_a_name_is_asked_for_in_every_form_that_people_write(text: str, keys: set[tuple[str, str]]) -> None:
+    records = [
+        Record("vip.example.net", "A", 60, ("10.0.0.30",)),
+        Record("vip.example.net", "TXT", 60, ("text",)),
+        Record("example.net", "TXT", 60, ("text",)),
+        Record("30.0.0.10.in-addr.arpa", "PTR", 60, ("vip.example.net",)),
+        Record("xn--bcher-kva.example.net", "A", 60, ("10.0.0.31",)),
+        Record("*.apps.example.net", "A", 60, ("10.0.0.50",)),
+    ]
+    assert named(text, "example.net", wanted(records)).keys() == keys

@@ -51,8 +51,10 @@ def test_a_look_sends_no_write_and_what_it_shows_is_then_done(dns: Rehearsal) ->
         assert told(planned) == {("A printer", None, "10.10.1.9"), ("PTR 10.10.1.9", None, "printer.sddc.info")}
         assert told(dns.zones()) == told(planned)
         assert dns.is_clean()
-        asked = dns.run("dns.query", "--name", "printer")
-        assert (asked.returncode, "10.10.1.9" in asked.stdout) == (0, True)
+        asked = dns.run("dns.query", "--name", "10.10.1.9")
+        assert (asked.returncode, "printer.sddc.info" in asked.stdout) == (0, True)
+        asked = dns.run("dns.query", "--name", "plotter")
+        assert (asked.returncode, "plotter is no name of ours" in asked.stderr) == (1, True)
 
 
 def test_only_checks_what_dns_relies_on(dns: Rehearsal) -> None:
@@ -72,6 +74,7 @@ def test_only_checks_what_dns_relies_on(dns: Rehearsal) -> None:
 
 def test_force_deploys_where_nothing_differs_also_on_a_line_with_others(dns: Rehearsal) -> None:
     with dns.lab():
+        assert "restarted" in dns.zones("--force", "--dry-run")["changes"][-1]["after"]
         for words in (("dns", "--only", "--force"), ("foundation", "dns", "--force")):
             before = sent(dns.checkout).count("systemctl restart dnsmasq")
             assert step(dns.json(*words), "zones")["outcome"] == "changed"
