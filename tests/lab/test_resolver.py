@@ -204,6 +204,17 @@ ZONE_LINES = st.one_of(
 CHAIN = [f"{name} CNAME {target}" for name, target in itertools.pairwise([*NAMES[13:26], "ns.x"])]
 
 
+# A name's records that do not stand together, the last ones in another file than the first: its TTL is their first's.
+TTLS = [
+    "a.x 60 A 10.0.0.1",
+    "b.x  A 10.0.0.1",
+    "a.x 0 A 10.0.0.2",
+    "a.x 60 A 10.0.0.3",
+    "b.x 60 A 10.0.0.2",
+    "b.x 0 A 10.0.0.3",
+]
+
+
 def absolute(line: str) -> str:
     owner, rest = line.split(" ", 1)
     return f"{owner}. {rest}." if " CNAME " in line else f"{owner}. {rest}"
@@ -211,6 +222,7 @@ def absolute(line: str) -> str:
 
 @settings(deadline=None, max_examples=4, phases=STARTED_ONCE, derandomize=True)
 @given(st.lists(ZONE_LINES, max_size=30), st.booleans())
+@example(lines=TTLS, broken=False)
 @example(lines=["a.x CNAME a.x", "b.x CNAME c.x", "c.x CNAME b.x", "*.c.x CNAME a.c.x", *CHAIN], broken=False)
 def test_bind_and_ours_answer_alike(lines: list[str], broken: bool) -> None:
     """Wildcards, names between names, cuts, aliases into another zone, and a zone that does not load."""

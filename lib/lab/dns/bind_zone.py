@@ -5,12 +5,15 @@ $INCLUDE is followed in the simulated host's files, never on this machine.
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import dns.exception
 import dns.name
+import dns.rdata
 import dns.rdataclass
 import dns.rdataset
 import dns.rdatatype
@@ -25,6 +28,7 @@ from lib.lab.dns.texts import Texts
 DIRECTIVE = re.compile(r"(?im)^\$(INCLUDE|ORIGIN)[ \t]+([^\s;]+)(?:[ \t]+([^\s;]+))?[^\n]*\n?")
 SINGLE = frozenset({dns.rdatatype.CNAME, dns.rdatatype.SOA, dns.rdatatype.DNAME})
 DEEPEST = 10
+BORDER = ";\v\n"  # a line between a file and what it includes
 
 
 class ZoneRefusedError(Exception):
@@ -82,7 +86,7 @@ def _whole(texts: Texts, path: str, origin: str, folder: str, depth: int) -> str
         inside = second or origin
         inside = inside if inside.endswith(".") else f"{inside}.{origin}"
         inner = _whole(texts, posixpath.join(folder or "/", first.strip('"')), inside, folder, depth + 1)
-        out += f"{text[done : match.start()]}$ORIGIN {inside}\n{inner}\n$ORIGIN {origin}\n"
+        out += f"{text[done : match.start()]}{BORDER}$ORIGIN {inside}\n{inner}\n{BORDER}$ORIGIN {origin}\n"
         done = match.end()
     return out + text[done:]
 
@@ -90,24 +94,49 @@ def _whole(texts: Texts, path: str, origin: str, folder: str, depth: int) -> str
 def _parsed(text: str, name: str, path: str) -> dns.zone.Zone:
     zone = dns.zone.Zone(f"{name}.", relativize=False)
     with zone.writer(True) as transaction:
-        transaction.check_put_rdataset(_like_bind)
         tokens = dns.tokenizer.Tokenizer(text, filename=path)
-        dns.zonefile.Reader(tokens, dns.rdataclass.IN, transaction, allow_include=False).read()
+        ordered = _Ordered(transaction, tokens, text)
+        dns.zonefile.Reader(tokens, dns.rdataclass.IN, ordered, allow_include=False).read()  # type: ignore[arg-type]
     return zone
 
 
-def _like_bind(transaction: dns.transaction.Transaction, name: dns.name.Name, rdataset: dns.rdataset.Rdataset) -> None:
-    """Refuse what BIND refuses while it reads; a record takes the TTL of those read before it."""
-    node = transaction.get_node(name)
-    others = {each.rdtype for each in node or ()} | {rdataset.rdtype}
-    if dns.rdatatype.CNAME in others and len(others) > 1:
-        raise ValueError(f"{name.to_text(omit_final_dot=True)}: CNAME and other data")
-    before = transaction.get(name, rdataset.rdtype, rdataset.covers)
-    if before is None:
-        return
-    if rdataset.rdtype in SINGLE and set(before) != set(rdataset):
-        raise ValueError(f"{name.to_text(omit_final_dot=True)}: multiple RRs of singleton type")
-    rdataset.ttl = before.ttl
+class _Ordered:
+    """A transaction that puts records together as BIND does, and refuses what it refuses while it reads.
+
+    Those of a name that stand together, in one file, are one set with the TTL of its first; a later set gives its TTL
+    to those of an earlier one.
+    """
+
+    def __init__(self, transaction: dns.transaction.Transaction, tokens: dns.tokenizer.Tokenizer, text: str) -> None:
+        self._transaction = transaction
+        self._tokens = tokens
+        self._borders = [number for number, line in enumerate(text.split("\n"), 1) if line == BORDER[:-1]]
+        self._place: tuple[str, int] = ("", 0)
+        self._ttls: dict[dns.rdatatype.RdataType, int] = {}  # of the sets that stand together
+        transaction.check_put_rdataset(self._check)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+    def add(self, name: dns.name.Name, ttl: int, record: dns.rdata.Rdata) -> None:
+        """Take one record, as the reader comes to it."""
+        place = name.to_text(), bisect.bisect_left(self._borders, self._tokens.where()[1])
+        if place != self._place:
+            self._place, self._ttls = place, {}
+        self._ttls.setdefault(record.rdtype, ttl)
+        self._transaction.add(name, ttl, record)
+
+    def _check(
+        self, transaction: dns.transaction.Transaction, name: dns.name.Name, rdataset: dns.rdataset.Rdataset
+    ) -> None:
+        node = transaction.get_node(name)
+        others = {each.rdtype for each in node or ()} | {rdataset.rdtype}
+        if dns.rdatatype.CNAME in others and len(others) > 1:
+            raise ValueError(f"{name.to_text(omit_final_dot=True)}: CNAME and other data")
+        before = transaction.get(name, rdataset.rdtype, rdataset.covers)
+        if before is not None and rdataset.rdtype in SINGLE and set(before) != set(rdataset):
+            raise ValueError(f"{name.to_text(omit_final_dot=True)}: multiple RRs of singleton type")
+        rdataset.ttl = self._ttls[rdataset.rdtype]
 
 
 def _zone(found: dns.zone.Zone, name: str) -> Zone:
