@@ -68,7 +68,7 @@ class Deployment:
         Raises:
             StepError: what was refused or not answered rightly, and what became of the old state.
         """
-        self._one_filesystem()
+        self._fit()
         self._host.run(write("mkdir", self._stage))  # where it is there, somebody else is at work
         try:
             self._put(files)
@@ -95,15 +95,21 @@ class Deployment:
             )
         self._clear(files.obsolete)
 
-    def _one_filesystem(self) -> None:
-        """Refuse a folder that nothing can be moved into in one step."""
+    def _fit(self) -> None:
+        """Refuse a folder that nothing can be moved into in one step, or that the login may not write to."""
         folder = PurePosixPath(self._dns.file).parent
-        found = self._host.run(read("stat", "-c", "%d", str(folder), str(folder.parent), ok=ANY))
+        both = (str(folder), str(folder.parent))
+        found, *may = self._host.run_all(
+            read("stat", "-c", "%d", *both, ok=ANY), *(read("test", "-w", each, ok=ONE) for each in both)
+        )
         if found.exit != 0:
             raise StepError(f"{folder} on {self._dns.server}", "is not there", "make it, or mend dns.file", "dns.file")
         if len(set(found.stdout.split())) > 1:
             problem = f"is another filesystem than {folder.parent}: nothing can be moved into it in one step"
             raise StepError(f"{folder} on {self._dns.server}", problem, "name a file in another folder", "dns.file")
+        for each in (path for path, answer in zip(both, may, strict=True) if answer.exit != 0):
+            fix = f"let it: dns.sudo = true, or another dns.user; {folder.parent} is where files are staged"
+            raise StepError(f"{each} on {self._dns.server}", f"cannot be written by {self._dns.user}", fix, "dns.user")
 
     def _put(self, files: Files) -> None:
         """Write all that is new, where no service reads it, and see that it is whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from lib.command import Command, Result, read
 from lib.config.model import Cluster
 from lib.config.records_model import Record
 from lib.engine.step import Change, Inputs, Step
-from lib.errors import Problem, RemoteError
+from lib.errors import Problem, RemoteError, StepError
 from lib.facts import foreign as facts
 from lib.facts.dnsmasq_files import HOSTS, Read, read_files, takes
 from lib.steps.session import Session
@@ -22,6 +23,7 @@ from lib.zones import by_zone, zones_folder
 
 ANY = frozenset(range(256))
 NO_PROGRAM = (126, 127)
+NO_TIMEOUT = re.compile(r"timeout: (command )?not found")
 NOT_HERE = (1, 127)  # systemctl where systemd did not boot the host, and no such program
 RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
@@ -108,6 +110,9 @@ class NameServer(Step[Session, Seen, Cluster, Control]):
             read(*config_check(self._cluster), ok=ANY),
             lines_of(HOSTS, *self._begin()) if dnsmasq else read("cat", self._dns.file, ok=ANY),
         )
+        if NO_TIMEOUT.search(config.stderr):
+            fix = "every command there is run by it, so that it ends: install coreutils (OpenWrt: coreutils-timeout)"
+            raise StepError(f"name server {self._dns.server}", f"has no timeout ({config.stderr.strip()})", fix)
         control, state = self._service(host, active)
         wrong = self._unfit(config, text)
         files = self._followed(host, text.stdout) if dnsmasq else Read()

@@ -242,7 +242,8 @@ def _script(path: Path, text: str) -> None:
 def served(home: Path, backend: str, manner: str = "systemd") -> Iterator[Served]:
     """Run a name server of that kind with nothing of ours in it yet.
 
-    It is told something by systemd, by systemd and `sudo`, by `service`, or by its script in /etc/init.d.
+    It is told something by systemd, by systemd and `sudo`, by `service`, or by its script in /etc/init.d. A `bare` one
+    has none of the programs that come with every Debian.
     """
     folder, port = home / "etc" / "conf.d", free_port()
     for path in (folder, home / "run", home / "bin", home / "login"):
@@ -263,7 +264,7 @@ def served(home: Path, backend: str, manner: str = "systemd") -> Iterator[Served
         service=f"../..{home}/control" if manner == "init.d" else sample(backend).dns.service,
     )
     argv = [tool("dnsmasq"), f"--conf-file={main}"] if backend == "dnsmasq" else [tool("named"), "-c", str(main), "-n1"]
-    search = f"{home}/bin:/usr/bin:/bin:/usr/sbin"
+    search = f"{home}/bin" if manner == "bare" else f"{home}/bin:/usr/bin:/bin:/usr/sbin"
     _programs(home, manner, dns.service, " ".join(argv), search)
     login, prefix = (f"{home}/login", ("sudo", "-n")) if dns.sudo else (search, ())
     with sshd(home / "sshd", path=login, prefix=prefix) as at:
@@ -300,6 +301,7 @@ def _programs(home: Path, manner: str, service: str, start: str, search: str) ->
         ("named-checkzone", "bad"),
         ("tee", "write error: No space left on device"),
         ("cp", "write error: No space left on device"),
+        ("test", ""),
     ):
         real = tool(program)
         _script(home / "bin" / program, REFUSES.format(home=home, name=program, words=words, real=real))

@@ -134,6 +134,35 @@ def test_a_full_disk_while_staging_leaves_nothing(server: Served) -> None:
     assert files(server) == before
 
 
+def test_a_folder_that_the_login_may_not_write_to_is_told_before_anything_is_done(server: Served) -> None:
+    before = files(server)
+    (server.home / "refuse-test").write_text(f"-w {server.folder}")
+    error = server.run()["zones"].error
+    assert error is not None
+    assert error.subject.startswith(f"{server.folder} on ")
+    assert "dns.sudo" in error.fix
+    assert files(server) == before
+    assert (server.home / "asked").read_text().split() == ["is-active"]
+
+
+def test_an_empty_set_of_records_is_never_deployed(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.place()
+    before = files(server)
+    monkeypatch.setattr(Served, "records", lambda _: ())
+    error = server.run(allow=frozenset({"remove-records"}))["zones"].error
+    assert error is not None
+    assert "would be empty" in error.problem
+    assert files(server) == before
+
+
+def test_a_host_without_what_bounds_a_command_is_told(tmp_path: Path) -> None:
+    with served(tmp_path / "server", "dnsmasq", "bare") as server:
+        error = server.run()["name_server"].error
+        assert error is not None
+        assert "timeout" in error.problem
+        assert "coreutils" in error.fix
+
+
 def test_a_client_killed_before_the_proof_is_undone_by_the_server_itself(server: Served) -> None:
     server.place()
     before = files(server)
