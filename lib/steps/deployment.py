@@ -165,7 +165,7 @@ class Deployment:
             checks: list[tuple[str, ...]] = [("dnsmasq", "--test", f"--conf-file={new}", f"--conf-dir={others}")]
         else:
             zones = {path.rpartition("/")[2].rpartition(".zone")[0].rpartition(".")[0]: path for path in files.zones}
-            checks = [("named-checkzone", "-i", "local", zone, path) for zone, path in zones.items()]
+            checks = [("named-checkzone", "-k", "fail", "-i", "local", zone, path) for zone, path in zones.items()]
             checks.append(("named-checkconf", new))
         results = self._host.run_all(*(read(*argv, ok=ANY) for argv in checks))
         for argv, result in zip(checks, results, strict=True):

@@ -193,12 +193,14 @@ def test_dnsmasq_reads_a_folder_as_the_real_one_does(dnsmasq: Server, tmp_path: 
         assert (ours.exit, ours.stderr) == (done.returncode, done.stderr), filters
 
 
-def test_an_option_of_dnsmasq_that_changes_answers_is_refused_where_it_is_not_simulated(dnsmasq: Server) -> None:
-    dnsmasq.write("/etc/dnsmasq.d/x.conf", "mx-host=a,b,5\n")
-    assert (
-        "mx-host is not simulated by the lab at line 1 of /etc/dnsmasq.d/x.conf"
-        in dnsmasq.run("dnsmasq", "--test").stderr
-    )
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [("mx-host=a,b,5", "mx-host"), ("filterwin2k", "filterwin2k"), ("local=//", "// (names without a dot)")],
+)
+def test_what_changes_answers_of_dnsmasq_and_is_not_simulated_is_refused(dnsmasq: Server, line: str, what: str) -> None:
+    dnsmasq.write("/etc/dnsmasq.d/x.conf", f"{line}\n")
+    told = f"{what} is not simulated by the lab at line 1 of /etc/dnsmasq.d/x.conf"
+    assert told in dnsmasq.run("dnsmasq", "--test").stderr
 
 
 def test_dnsmasq_reads_at_a_restart_alone_and_is_dead_after_one_with_nonsense(dnsmasq: Server) -> None:
@@ -302,6 +304,10 @@ CHECKZONE = {
     "unclosed": zone("a.b", 'x TXT "un'),
     "empty": "",
     "directive": zone("a.b", "$NONSENSE"),
+    "names of hosts": zone("a.b", "a_b TXT x", "_s._tcp SRV 1 2 3 ns", "*.w MX 5 .", "a_b.*.c TXT x", "p PTR a_b"),
+} | {
+    f"no host: {line}": zone("a.b", line)
+    for line in ("a_b A 1.1.1.1", "-a AAAA ::1", "a.*.w MX 5 ns", "m MX 5 a_b", "s SRV 1 2 3 a_b", "d NS a_b")
 }
 
 
@@ -312,12 +318,13 @@ def test_named_checkzone_ends_as_the_real_one_does(bind: Server, name: str, tmp_
     path.write_text(CHECKZONE[name])
     bind.host.files.mkdir(str(tmp_path), parents=True)
     bind.write(str(path), CHECKZONE[name])
-    line = ["named-checkzone", "-i", "local", "a.b", str(path)]
-    done = subprocess.run([real(line[0]), *line[1:]], capture_output=True, text=True, timeout=30)
-    ours = bind.run(*line)
-    assert (ours.exit, str(ours.stdout).splitlines()[-1:]) == (done.returncode, done.stdout.splitlines()[-1:])
-    loaded = "loaded serial 1"
-    assert (loaded in str(ours.stdout)) == (loaded in done.stdout)
+    for strict in ([], ["-k", "fail"]):
+        line = ["named-checkzone", *strict, "-i", "local", "a.b", str(path)]
+        done = subprocess.run([real(line[0]), *line[1:]], capture_output=True, text=True, timeout=30)
+        ours = bind.run(*line)
+        assert (ours.exit, str(ours.stdout).splitlines()[-1:]) == (done.returncode, done.stdout.splitlines()[-1:])
+        loaded = "loaded serial 1"
+        assert (loaded in str(ours.stdout)) == (loaded in done.stdout)
 
 
 def test_bind_keeps_the_old_zone_where_the_new_one_is_broken(bind: Server) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ from lib.lab.dns.texts import Texts
 DIRECTIVE = re.compile(r"(?im)^\$(INCLUDE|ORIGIN)[ \t]+([^\s;]+)(?:[ \t]+([^\s;]+))?[^\n]*\n?")
 SINGLE = frozenset({dns.rdatatype.CNAME, dns.rdatatype.SOA, dns.rdatatype.DNAME})
 DEEPEST = 10
+HOST = re.compile(r"(?!-)[a-z0-9-]+(?<!-)(?:\.(?!-)[a-z0-9-]+(?<!-))*", re.IGNORECASE)
 BORDER = ";\v\n"  # a line between a file and what it includes
 
 
@@ -51,8 +53,12 @@ class Zone:
         return Rr(found.name, min(found.ttl, int(found.data.rpartition(" ")[2])), "SOA", found.data)
 
 
-def load(texts: Texts, name: str, path: str, folder: str = "") -> Zone:
-    """Read a zone. Raises ZoneRefusedError where BIND would not serve it."""
+def load(texts: Texts, name: str, path: str, folder: str = "", strict: bool = True) -> Zone:
+    """Read a zone; `strict` wants names of hosts where hosts are named, as BIND does (check-names primary fail).
+
+    Raises:
+        ZoneRefusedError: BIND would not serve it.
+    """
     head = f"zone {name}/IN"
     try:
         text = _whole(texts, path, f"{name}.", folder, 0)
@@ -65,7 +71,7 @@ def load(texts: Texts, name: str, path: str, folder: str = "") -> Zone:
         head = f"dns_master_load: {where}: {words}\n{head}"
     else:
         zone = _zone(found, name)
-        problems = list(_problems(zone, head))
+        problems = [*_problems(zone, head), *(_no_hosts(zone, path) if strict else ())]
         if problems:
             raise ZoneRefusedError("\n".join([*problems, f"{head}: not loaded due to errors."]) + "\n")
         return zone
@@ -129,6 +135,8 @@ class _Ordered:
     def _check(
         self, transaction: dns.transaction.Transaction, name: dns.name.Name, rdataset: dns.rdataset.Rdataset
     ) -> None:
+        if rdataset.rdtype == dns.rdatatype.DNAME:
+            raise ValueError(f"{name.to_text(omit_final_dot=True)}: DNAME is not simulated by the lab")
         node = transaction.get_node(name)
         others = {each.rdtype for each in node or ()} | {rdataset.rdtype}
         if dns.rdatatype.CNAME in others and len(others) > 1:
@@ -168,3 +176,15 @@ def _problems(zone: Zone, head: str) -> list[str]:
         if inside and not {"A", "AAAA"} & set(zone.records.get(target.lower(), {})):
             told.append(f"{head}: NS '{target}' has no address records (A or AAAA)")
     return told
+
+
+def _no_hosts(zone: Zone, path: str) -> Iterator[str]:
+    """Yield names that are no host's where a host is named."""
+    for kinds in zone.records.values():
+        for row in (row for rows in kinds.values() for row in rows):
+            if row.type in ("A", "AAAA", "MX") and not HOST.fullmatch(row.name.removeprefix("*.")):
+                yield f"{path}: {row.name}: bad owner name (check-names)"
+            names = row.type in ("MX", "NS", "SRV") or (row.type == "PTR" and zone.name.endswith(".arpa"))
+            target = row.data.split()[-1][:-1]
+            if names and target and not HOST.fullmatch(target):
+                yield f"{path}: {row.name}: {target}: bad name (check-names)"

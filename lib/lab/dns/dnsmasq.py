@@ -158,20 +158,14 @@ class Dnsmasq:
 
     def _matching(self, name: str, kind: str) -> list[Server]:
         """Return the servers of the longest domain that has one for this type."""
-        nodots = [server for server in self._servers.get(("", False), ()) if server.kind.startswith("nodots")]
         for at in range(len(name) + 1):
             rest = name[at:]
             border = at == 0 or not rest or name[at - 1] == "."
             group = self._servers.get((rest, False), []) if border else []
             group = group or self._servers.get((rest, True), [])
-            group = [server for server in group if not server.kind.startswith("nodots")]
-            if not rest and nodots and "." not in name:
-                break
             fitting = [s for s in group if s.kind in (*self._literal(kind), "resolv", "upstream", "local")]
             if fitting:
                 return group
-        if nodots and name and "." not in name:
-            return [Server("", False, server.kind.removeprefix("nodots "), server.value) for server in nodots]
         return []
 
 

@@ -274,8 +274,7 @@ def _server(kind_of: Callable[[str], tuple[str, str]]) -> Callable[[Settings, st
         kind, said = kind_of(last) if last else ("local", "")
         for domain in domains[1:] or ["#"]:
             if not domain:
-                settings.servers.append(Server("", False, f"nodots {kind}", said))
-                continue
+                raise _LineError("// (names without a dot) is not simulated by the lab")
             bare = "" if domain == "#" else domain.lstrip(".").rstrip(".").lower()
             star = bare.startswith("*") and bare != "*"
             settings.servers.append(Server(bare.removeprefix("*"), star, kind, said))

@@ -55,7 +55,7 @@ NUMBERS = frozenset(
 NOT_SIMULATED = frozenset(
     _words("""
     alias auth-zone bogus-nxdomain caa-record conf-script dns-rr dnssec dynamic-host filter-A filter-AAAA
-    filter-rr hostsdir interface-name localmx mx-host mx-target naptr-record rev-server selfmx servers-file
+    filter-rr filterwin2k hostsdir interface-name localmx mx-host mx-target naptr-record rev-server selfmx servers-file
     synth-domain
     """)
 )  # fmt: skip

@@ -70,7 +70,7 @@ def named_checkzone(host: Host, argv: list[str], stdin: bytes) -> Output:
         return Output(1, "", "usage: named-checkzone [options] zonename [filename]\n")
     name = rest[0].rstrip(".").lower()
     try:
-        zone = bind_zone.load(Texts(host.files), name, rest[1], options.get("w", host.cwd))
+        zone = bind_zone.load(Texts(host.files), name, rest[1], options.get("w", host.cwd), options.get("k") == "fail")
     except bind_zone.ZoneRefusedError as error:
         return Output(1, "" if "q" in options else str(error))
     return Output(0, "" if "q" in options else f"zone {name}/IN: loaded serial {zone.serial}\nOK\n")
