@@ -77,12 +77,12 @@ class Rehearsal:
         path.write_text(path.read_text().replace(old, new))
 
     @contextlib.contextmanager
-    def server(self) -> Iterator[Host]:
-        """Log in to the name server."""
+    def server(self, address: str = SERVER) -> Iterator[Host]:
+        """Log in to the name server, or to a Proxmox host."""
         folder = self.checkout / ".lab"
         ports = json.loads((folder / "lab.json").read_text())["ssh"]
-        reach = {f"{SERVER}:22": ("127.0.0.1", ports[SERVER])}
-        host = Host(SERVER, Login("root", 22, folder / "ssh_key", (folder / "known_hosts",), reach), quiet, 60.0)
+        reach = {f"{address}:22": ("127.0.0.1", ports[address])}
+        host = Host(address, Login("root", 22, folder / "ssh_key", (folder / "known_hosts",), reach), quiet, 60.0)
         yield host
         host.close()
 

@@ -32,6 +32,7 @@ def test_what_dns_needs_is_built_before_and_every_record_deployed(dns: Rehearsal
     assert any("restarted" in (one["after"] or "") for one in step(dns.cold, "zones")["changes"])
     with dns.lab():
         assert dns.is_clean()
+        assert dns.run("dns.check").returncode == 0, "a run writes nothing into dns/"
         again = dns.json("dns")
         assert again["outcome"] == "unchanged"
         assert "refreshed" not in {one["outcome"] for phase in again["phases"] for one in phase["steps"]}
@@ -49,6 +50,7 @@ def test_a_look_sends_no_write_and_what_it_shows_is_then_done(dns: Rehearsal) ->
             " ".join(line.split()[:2]) for line in READS
         }
         assert told(planned) == {("A printer", None, "10.10.1.9"), ("PTR 10.10.1.9", None, "printer.sddc.info")}
+        assert "the files in dns/ are stale" in dns.run("dns", "--only", "--dry-run").stdout
         assert told(dns.zones()) == told(planned)
         assert dns.is_clean()
         asked = dns.run("dns.query", "--name", "10.10.1.9")
@@ -192,11 +194,32 @@ def test_what_is_answered_at_the_second_try_changes_nothing(dns: Rehearsal, kind
         assert dns.zones()["outcome"] == "unchanged"
 
 
-def test_a_server_that_was_dead_before_is_named(dns: Rehearsal) -> None:
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_service_that_was_dead_before_or_is_not_there_is_named(dns: Rehearsal, absent: bool) -> None:
     with dns.lab(), dns.server() as host:
-        host.run(write("systemctl", "stop", "dnsmasq"))
+        if absent:
+            dns.replace('service = "dnsmasq"', 'service = "unbound"')
+        else:
+            host.run(write("systemctl", "stop", "dnsmasq"))
         failed = dns.json("dns", "--only", code=1)
         assert "does not run, and nothing has been changed yet" in step(failed, "name_server")["error"]["problem"]
+        assert step(failed, "zones")["outcome"] == "blocked"
+
+
+def test_who_asks_127_0_0_53_is_told_and_a_server_that_asks_itself_so_is_refused(dns: Rehearsal) -> None:
+    """Its own look at this is a slow one, which a run within a day relies on: `--rerun name_server` looks again."""
+    with dns.lab(), dns.server() as host, dns.server("10.10.1.21") as node:
+        node.run(write("pvesh", "set", "/nodes/node1/dns", "--search", "sddc.info", "--dns1", "127.0.0.53"))
+        host.run(Command(("tee", "/etc/dnsmasq.conf"), stdin=b"conf-dir=/etc/dnsmasq.d\n"))
+        host.run(Command(("tee", "/etc/resolv.conf"), stdin=b"nameserver 127.0.0.53\n"))
+        told = dns.run("dns", "--only", "--rerun", "name_server")
+        assert told.returncode == 0, told.stderr
+        assert "node1 asks 127.0.0.53" in told.stdout
+        assert f"{SERVER} asks 127.0.0.53 for other names" in told.stdout
+        host.run(write("mkdir", "-p", "/run/systemd/resolve"))
+        host.run(Command(("tee", "/run/systemd/resolve/resolv.conf"), stdin=f"nameserver {SERVER}\n".encode()))
+        failed = dns.json("dns", "--only", "--rerun", "name_server", code=1)
+        assert "a loop for every other name" in step(failed, "name_server")["error"]["problem"]
         assert step(failed, "zones")["outcome"] == "blocked"
 
 

@@ -47,6 +47,7 @@ def test_a_stale_file_is_shown_and_fails(checkout: Path, run: Any) -> None:
     assert rendered(checkout) == before
     assert "  ~ dns/dnsmasq.conf" in run("dns.render").stdout
     assert run("dns.check").returncode == 0
+    assert (checkout / "dns" / "dnsmasq.conf").stat().st_mode & 0o777 == 0o644
 
 
 def test_another_back_end_takes_its_files_along_and_no_others(checkout: Path, run: Any) -> None:
