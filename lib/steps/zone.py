@@ -204,6 +204,7 @@ class Zones(Step[Session, Seen, Control, None]):
             if found and all(one.status == "no answer" for one in found.values()) and seen.left is None:
                 problem = f"does not answer over {way}, and nothing has been changed yet ({seen.answers.why})"
                 fix = f"does {self._dns.service} run there and listen on that address, and does no firewall stop us?"
+                fix += "" if self._bind else " dnsmasq with `local-service` answers the networks that it is in, alone"
                 yield Problem(f"name server {self._dns.server}", problem, fix)
 
     def dangers(self, seen: Seen, wanted: Control) -> Iterator[Danger]:
