@@ -119,13 +119,14 @@ def query(c: Context, name: str = "") -> None:
     from lib.tasks.target import choose
 
     cluster, records = load_records(root())
-    at = choose(root(), os.environ, cluster).dns_at
+    target = choose(root(), os.environ, cluster)
     want = facts.wanted(records)
     if name:
         want = facts.named(name, cluster.dns.domain, want)
     if not want:
         raise Exit(f"dns.query: {name} is no name of ours\n  Fix: `invoke dns.query` lists them", FAILED)
-    udp, tcp = Resolver(*at).ask([Question(*key) for key in want])
+    print(f"groundwork dns.query · {target.told}", flush=True)
+    udp, tcp = Resolver(*target.dns_at).ask([Question(*key) for key in want])
     wrong = {one.key: one for one in facts.differences(want, facts.answers(udp), facts.answers(tcp), facts.long(tcp))}
     for key, answer in want.items():
         got, expected = wrong[key].sides() if key in wrong else (str(answer), "")

@@ -38,6 +38,7 @@ def test_what_dns_needs_is_built_before_and_every_record_deployed(dns: Rehearsal
         assert "refreshed" not in {one["outcome"] for phase in again["phases"] for one in phase["steps"]}
         asked = dns.run("dns.query")
         assert asked.returncode == 0, asked.stdout
+        assert asked.stdout.startswith("groundwork dns.query · rehearsal in the lab (")
         assert "38 asked over UDP and TCP, 0 not as expected" in asked.stdout
 
 
