@@ -28,6 +28,7 @@ from lib.secrets import mask
 
 T = TypeVar("T")
 SESSIONS = 8  # at the same time on one connection; OpenSSH lets 10 by default
+UNSENT = "SSH session not active"  # paramiko's words where the connection is gone and nothing went over it
 SESSION_SECONDS = 60.0  # how long a server may take to let one more: an ended session leaves a moment later
 # What goes wrong is raised and told by us; without a handler paramiko's own words would reach stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -177,7 +178,7 @@ class Host:
             except (EOFError, paramiko.SSHException, OSError) as error:
                 self._drop(transport)
                 problem = f"connection lost ({mask(str(error)) or type(error).__name__})"
-                if attempt == TRIES or not again:
+                if attempt == TRIES or not (again or str(error) == UNSENT):
                     raise (RemoteError if again else LostAnswerError)(f"ssh {self.address}", problem) from None
             self._on_wait(f"ssh {self.address}", 0.0, problem)
             pause(backoff(attempt))

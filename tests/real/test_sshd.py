@@ -111,3 +111,15 @@ def test_a_stranger_is_not_believed_and_a_connection_that_broke_is_made_again(tm
         stranger = Host("host", type(login)(login.user, 22, login.key, (other,), login.reach), quiet, 60.0)
         with pytest.raises(UnreachableError, match="no known host key"):
             stranger.run(read("true"))
+
+
+def test_what_was_never_sent_is_sent_on_another_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ends between the look at it and the session on it: a write, too, is made as if nothing was."""
+    with sshd(tmp_path / "sshd") as login:
+        host = Host("host", login, quiet, 60.0)
+        first = host.run(read("sh", "-c", "echo $SSH_CONNECTION")).stdout
+        host._transport().close()
+        monkeypatch.setattr(Connection, "is_connected", property(lambda connection: connection.transport is not None))
+        assert host.run(write("tee", str(tmp_path / "there"))).exit == 0
+        assert host.run(read("sh", "-c", "echo $SSH_CONNECTION")).stdout != first
+        host.close()
