@@ -1,5 +1,6 @@
-"""Own `nox -s chaos`: kill the product at every journal line of a cold foundation, the lab at some; count what is left.
+"""Own `nox -s chaos`: kill the product at every line of the lab's journal, the lab at some; count what is left.
 
+A cold foundation is killed, and a deployment of DNS on both back ends.
 Exit 1 where a run after a kill does not converge, or leaves anything that an undisturbed one does not.
 """
 
@@ -13,9 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from tests.chaos.kills import Kill, Killing, kill_lab, kill_product, on_stage, prepare
+from tests.chaos.deployments import kill_deployment
+from tests.chaos.kills import Kill, Killing, kill_lab, kill_product, on_stage
 from tests.product import copy_product
 
 LAB_EVERY = 9  # lines between two kills of the lab
@@ -27,7 +30,7 @@ def until_unstruck(pool: ProcessPoolExecutor, kill: Killing, every: int) -> Iter
     line, going = 1, True
     while going or ahead:
         while going and len(ahead) < 2 * (os.cpu_count() or 1):
-            ahead.append(pool.submit(on_stage, kill, line))
+            ahead.append(pool.submit(kill, line))
             line += every
         done = ahead.pop(0).result()
         going = going and done.struck
@@ -57,9 +60,14 @@ def main() -> int:
         folder = Path(name)
         product = copy_product(folder / "product")
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), spawn, prepare, (product, folder)) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
             well = True
-            parts = (("product killed", kill_product, every), ("lab killed", kill_lab, LAB_EVERY * every))
+            parts: list[tuple[str, Killing, int]] = [
+                ("product killed", partial(on_stage, kill_product, product, folder), every),
+                ("lab killed", partial(on_stage, kill_lab, product, folder), LAB_EVERY * every),
+                ("deployment on dnsmasq killed", partial(kill_deployment, product, folder, "dnsmasq"), every),
+                ("deployment on BIND killed", partial(kill_deployment, product, folder, "bind"), every),
+            ]
             for title, kill, step in parts:
                 began = time.monotonic()
                 kills = list(until_unstruck(pool, kill, step))

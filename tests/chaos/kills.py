@@ -18,6 +18,7 @@ from lib.lab.faults import Faults
 from tests.product import stop_lab
 from tests.stage import BARE, Stage
 
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # of a killed peer it warns at every write
 TASK_SECONDS = 0.003  # so that tasks still run where a kill comes between their start and their end
 
 
@@ -87,18 +88,14 @@ def kill_lab(stage: Stage, line: int) -> Kill:
     return kill
 
 
-Killing = Callable[[Stage, int], Kill]
-_stages: list[Stage] = []
+Killing = Callable[[int], Kill]
+_made: dict[str, Stage] = {}  # of this process
 
 
-def prepare(product: Path, folder: Path) -> None:
-    """Make this worker's stage."""
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of a killed peer it warns at every write
-    own = folder / str(os.getpid())
-    own.mkdir()
-    _stages.append(Stage(product, own))
-
-
-def on_stage(kill: Killing, line: int) -> Kill:
-    """Make one kill on this worker's stage."""
-    return kill(_stages[0], line)
+def on_stage(kill: Callable[[Stage, int], Kill], product: Path, folder: Path, line: int) -> Kill:
+    """Make one kill on this process's own stage."""
+    if "stage" not in _made:
+        own = folder / str(os.getpid())
+        own.mkdir()
+        _made["stage"] = Stage(product, own)
+    return kill(_made["stage"], line)

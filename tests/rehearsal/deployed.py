@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,25 @@ from tests.rehearsal.test_json import fits
 
 SERVER = "10.10.1.1"
 FILE = "/etc/dnsmasq.d/kubernetes.conf"
+BIND_FILE = "/etc/bind/kubernetes.conf"
 STAGE = "/etc/.groundwork-kubernetes.conf"
+BIND = {  # of cluster.toml: what stands there, and what stands there where the name server is BIND
+    'backend = "dnsmasq"': 'backend = "bind"',
+    f'file = "{FILE}"': f'file = "{BIND_FILE}"',
+    'service = "dnsmasq"': 'service = "named"',
+}
 PRINTER = '\n[[a]]\nname = "printer"\naddress = "10.10.1.9"\n'
 
 
 class Rehearsal:
-    """A checkout whose DNS is deployed by `cold`, a line of words; each test gets its lab as it was then.
+    """A checkout whose DNS is deployed by `cold`, a line of words; each test gets its lab as it was then."""
 
-    `other` are texts of cluster.toml, and what stands there instead.
-    """
-
-    def __init__(
-        self, product: Path, folder: Path, seed: int | None, *cold: str, other: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, product: Path, folder: Path, seed: int | None, *cold: str, bind: bool = False) -> None:
+        self._file = BIND_FILE if bind else FILE
         self._seed = seed
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
-        for old, new in (other or {}).items():
+        for old, new in BIND.items() if bind else ():
             self.replace(old, new)
         self._kept = folder / "kept"
         self.environment = bare_environment(folder / "home")
@@ -87,14 +91,19 @@ class Rehearsal:
         host.close()
 
     def file(self) -> str:
+        """Return the text of `dns.file`."""
         with self.server() as host:
-            return host.run(read("cat", FILE)).stdout
+            return host.run(read("cat", self._file)).stdout
 
     def is_clean(self) -> bool:
-        """Tell whether nothing of a deployment is left on the server."""
+        """Tell whether nothing of a deployment is left on the server, and nothing that is not in use."""
         with self.server() as host:
-            there = host.run(read("ls", "-A", "/etc/dnsmasq.d")).stdout.split()
-            return there == ["kubernetes.conf", "provisioning.conf"] and not left(host)
+            if self._file == FILE:
+                there, ours = host.run(read("ls", "-A", "/etc/dnsmasq.d")), ["kubernetes.conf", "provisioning.conf"]
+            else:
+                there = host.run(read("ls", "-A", f"{BIND_FILE}.zones"))
+                ours = sorted(re.findall(rf'file "{BIND_FILE}.zones/([^"]+)"', self.file()))
+            return sorted(there.stdout.split()) == ours and not left(host)
 
 
 def quiet(what: str, seconds: float, last: str) -> None: ...
@@ -121,3 +130,10 @@ def sent(checkout: Path) -> list[str]:
     lines = (json.loads(line) for line in (checkout / ".lab" / "journal.jsonl").read_text().splitlines())
     words = [line["argv"] for line in lines if line["kind"] == "ssh" and line["host"] == SERVER]
     return [" ".join(argv[4:] if argv[0] == "timeout" else argv) for argv in words]
+
+
+def until(look: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lib.command import Command, read, write
 from lib.lab.faults import Faults
-from tests.rehearsal.deployed import FILE, PRINTER, SERVER, STAGE, Rehearsal, left, sent, step, told
+from tests.rehearsal.deployed import FILE, PRINTER, SERVER, STAGE, Rehearsal, left, sent, step, told, until
 from tests.rehearsal.test_interruption import started
 
 READS = {"systemctl is-active", "dnsmasq --test", "grep -aRH", "grep -H", f"cat {FILE}", f"ls -A {STAGE}"}
@@ -266,10 +264,3 @@ def test_killed_anywhere_it_is_old_or_new_and_the_next_run_finishes(dns: Rehears
         assert "printer" in dns.file()
         assert dns.is_clean()
         assert dns.zones()["outcome"] == "unchanged"
-
-
-def until(look: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not look():
-        assert time.monotonic() < end
-        time.sleep(0.05)
