@@ -135,6 +135,96 @@ def test_rights_are_taken_away_only_from_what_there_is(host: Host) -> None:
     assert token == "ACL update failed: no such token 'tk' for user 'root@pam'"
 
 
+# -------------------------------------------------------------- roles, ACLs
+
+
+def test_a_built_in_role_stays_as_it_is(host: Host) -> None:
+    assert host.refused("PUT", "/access/roles/PVEAdmin") == "auto-generated role 'PVEAdmin' cannot be modified"
+    assert host.refused("DELETE", "/access/roles/NoAccess") == "auto-generated role 'NoAccess' cannot be deleted"
+
+
+@pytest.mark.parametrize(("pve", "known"), [("8.4", "VM.Monitor"), ("9.2", "VM.GuestAgent.Audit")])
+def test_which_privileges_there_are(pve: str, known: str) -> None:
+    host = Host(pve)
+    host.data("POST", "/access/roles", roleid="One", privs=known)
+    other = "VM.GuestAgent.Audit" if known == "VM.Monitor" else "VM.Monitor"
+    told = host.refused("POST", "/access/roles", roleid="a b", privs=f"{known} {other}")
+    assert told == {
+        "privs": f"invalid format - invalid privilege '{other}'\n",
+        "roleid": "invalid format - role name 'a b' contains invalid characters\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("/vms/", "/vms"), ("vms//100", "/vms/100"), ("/nope", None), ("/vms/99", None), ("/a b", None), ("", None)],
+)
+def test_the_path_of_an_acl(host: Host, path: str, kept: str | None) -> None:
+    """normalize_path and check_path of PVE::AccessControl."""
+    host.data("POST", "/access/users", userid="a@pve")
+    given = {"path": path, "roles": "PVEAuditor", "users": "a@pve"}
+    if kept is None:
+        assert host.refused("PUT", "/access/acl", **given) == {"path": f"invalid ACL path '{path}'"}
+    else:
+        host.data("PUT", "/access/acl", **given)
+    assert [acl["path"] for acl in host.data("GET", "/access/acl")] == ([kept] if kept else [])
+
+
+def test_an_acl_of_root_is_not_kept_and_one_on_any_path_may_be_taken_away(host: Host) -> None:
+    host.data("PUT", "/access/acl", path="/", roles="PVEAuditor", users="root@pam")
+    assert host.data("GET", "/access/acl") == []
+    host.data("PUT", "/access/acl", path="/nope", roles="PVEAuditor", users="root@pam", delete=1)
+
+
+def test_permissions_are_told_of_any_path(host: Host) -> None:
+    host.data("POST", "/access/users", userid="a@pve")
+    assert host.data("GET", "/access/permissions", userid="a@pve", path="nope/") == {"nope/": {}}
+    assert host.data("GET", "/access/permissions", userid="nobody@pve") == {}
+
+
+# ------------------------------------------------------------------- tokens
+
+
+def test_a_token_s_details_are_echoed_as_they_came(host: Host) -> None:
+    """generate_token and update_token_info of PVE::API2::User: parameters are text, what is kept are numbers."""
+    path = "/access/users/root@pam/token/tk"
+    assert host.data("POST", path)["info"] == {"privsep": 1}
+    assert host.data("PUT", path, privsep=0, expire=5) == {"privsep": "0", "expire": "5"}
+    assert host.data("GET", path) == {"privsep": 0, "expire": 5}
+    assert host.data("POST", f"{path}2", comment="", expire=7)["info"] == {"privsep": 1, "expire": "7"}
+
+
+def test_a_part_of_a_path_has_no_blanks_and_else_is_checked_as_any_parameter(host: Host) -> None:
+    path = "/access/users/root@pam/token"
+    assert host.send("POST", f"{path}/a b").reason == f"Method 'POST {path}/a b' not implemented"
+    assert host.refused("POST", f"{path}/1x") == {"tokenid": "value does not match the regex pattern"}
+
+
+# ---------------------------------------------------------------- passwords
+
+
+def test_a_password_is_kept_by_its_realm(host: Host) -> None:
+    given = {"password": "long enough"}
+    failed = "create user failed: "
+    told = host.refused("POST", "/access/users", userid="a@nosuch", **given)
+    assert told == f"{failed}auth domain 'nosuch' does not exist"
+    told = host.refused("POST", "/access/users", userid="a@pam", **given)
+    assert told == f"{failed}change password failed: exit code 6"
+    host.data("POST", "/access/domains", realm="dir", type="openid", issuer__url="https://x", client__id="x")
+    host.data("POST", "/access/users", userid="a@dir")
+    told = host.refused("PUT", "/access/password", userid="a@dir", **given)
+    assert told == "can't set password on auth type 'openid'"
+    assert host.refused("PUT", "/access/password", userid="b@pve", **given) == "no such user ('b@pve')"
+    assert host.refused("PUT", "/access/password", userid="b@pve", password="short") == {
+        "password": "value must be at least 8 characters long"
+    }
+
+
+def test_root_is_always_there(host: Host) -> None:
+    host.data("DELETE", "/access/users/root@pam")
+    assert host.data("GET", "/access/users/root@pam")["enable"] == 1
+
+
 # ------------------------------------------------------------------- realms
 
 
@@ -181,12 +271,23 @@ def test_pools(host: Host) -> None:
     assert host.refused("PUT", "/pools/p", vms="101") == f"{failed}VM 101 is already a pool member"
     members = host.data("GET", "/pools/p")["members"]
     assert [each["id"] for each in members] == ["qemu/100", "storage/pve/local"]
+    assert not {"pool", "tags", "lock"} & set(members[0])
     not_empty = "delete pool failed: pool 'p' is not empty (contains VM 100)"
     assert host.refused("DELETE", "/pools/p") == not_empty
     assert {"id": "/pool/p", "pool": "p", "type": "pool"} in host.data("GET", "/cluster/resources")
     host.data("PUT", "/pools/p", vms="100,101", storage="local", delete=1)
+    host.data("POST", "/pools", poolid="p/q")
+    assert host.refused("DELETE", "/pools/p") == "delete pool failed: pool 'p' is not empty (contains pool 'p/q')"
+    host.data("PUT", "/pools", poolid="p/q", vms="100")
+    moved = f"{failed}VM 100 belongs already to pool 'p/q' and allow-move is not set"
+    assert host.refused("PUT", "/pools/p", vms="100") == moved
+    host.data("PUT", "/pools", poolid="p", vms="100", allow__move=1)
+    host.data("PUT", "/pools", poolid="p", vms="100", delete=1)
+    host.data("DELETE", "/pools", poolid="p/q")
     host.data("DELETE", "/pools/p")
     assert host.refused("GET", "/pools/p") == "pool 'p' does not exist"
+    missing = "create pool failed: parent 'p' of pool 'p/q' does not exist"
+    assert host.refused("POST", "/pools", poolid="p/q") == missing
 
 
 # ----------------------------------------------------------- second factors

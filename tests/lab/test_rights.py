@@ -233,15 +233,22 @@ def test_whose_password_one_may_change(cluster: Cluster) -> None:
     cluster.root("POST", "/access/users", userid="other@pve")
     cluster.root("POST", "/access/users", userid="host@pam")
 
-    def change(userid: str) -> str:
-        return cluster.send(USER, "PUT", "/access/password", userid=userid, password="long-enough").reason
+    def change(userid: str, **given: str) -> str:
+        answer = cluster.send(USER, "PUT", "/access/password", userid=userid, password="long-enough", **given)
+        return next(iter((answer.body or {}).get("errors", {}).values()), answer.reason)
 
-    assert change(USER) == "OK"
+    confirmed = {"confirmation-password": "long-enough"}
+    assert change(USER) == "password is required to modify user"
+    assert change(USER, **confirmed) == "no password set"
+    cluster.root("PUT", "/access/password", userid=USER, password="long-enough")
+    assert change(USER, **{"confirmation-password": "wrong"}) == "invalid credentials"
+    assert change(USER, **confirmed) == "OK"
     # A rule that is one of several has no words of its own; one that is made of several has.
     assert change("other@pve") == "Permission check failed (/access/realm/pve, Realm.AllocateUser)"
     cluster.grant("/access", "PVEUserAdmin")
-    assert change("other@pve") == "OK"
-    assert change("host@pam") == "Permission check failed"  # root's affair, whatever the role
+    assert change("other@pve", **confirmed) == "OK"
+    for userid in ("host@pam", "root@pam"):  # root's affair, whatever the role
+        assert change(userid, **confirmed) == "Permission check failed"
 
 
 def test_destroying_a_guest_takes_its_acls_along(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.checks import modifiers, normal
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.rights import Rights, split_token
+from lib.lab.pve.rights import ROOT, Rights, split_token
 from lib.lab.world import World
 
 _ACL_PATH = re.compile(
@@ -18,6 +18,8 @@ _ACL_PATH = re.compile(
     r"|/sdn|/sdn/(zones|controllers|dns|ipams|fabrics)(/[\w.-]+){0,3}|/storage(/[\w.-]+)?|/vms(/[1-9][0-9]{2,})?"
     r"|/mapping(/(notifications|dir|pci|usb|hwrng)(/[\w.-]+)?)?"
 )
+
+_IN_A_PATH = re.compile(r"[a-zA-Z0-9.\-_/]+")
 
 
 def acl_key(path: str, kind: str, ugid: str, role: str) -> str:
@@ -36,11 +38,7 @@ def forget_acls(world: World, *, ugid: str = "", path: str = "", role: str = "")
 
 
 def _privileges(call: Call) -> list[str]:
-    wanted = split_list(call.get("privs", ""))
-    for name in wanted:
-        if name not in call.rights.known():
-            raise invalid(privs=f"invalid format - invalid privilege '{name}'\n")
-    return sorted(set(wanted))
+    return sorted(set(split_list(call.get("privs", ""))))
 
 
 def list_roles(call: Call) -> list[dict[str, Any]]:
@@ -75,7 +73,7 @@ def update_role(call: Call) -> None:
     role = call["roleid"]
     privileges = _privileges(call)
     if Rights.is_special(role):
-        raise failure(f"update role failed: auto-generated role '{role}' cannot be modified")
+        raise failure(f"auto-generated role '{role}' cannot be modified")
     found = call.world.get("role", role)
     if found is None:
         raise failure(f"update role failed: role '{role}' does not exist")
@@ -133,7 +131,8 @@ def update_acl(call: Call) -> None:
         need = "either 'users', 'groups' or 'tokens' is required."
         raise invalid(users=need, groups=need, tokens=need)
     path = normal(call["path"])
-    if not call["path"].startswith("/") or not (call.get("delete") or _ACL_PATH.fullmatch(path)):
+    known = _IN_A_PATH if call.get("delete") else _ACL_PATH
+    if not call["path"] or not known.fullmatch(path):
         raise invalid(path=f"invalid ACL path '{call['path']}'")
     for role in split_list(call["roles"]):
         if role not in call.rights.roles():
@@ -145,7 +144,8 @@ def update_acl(call: Call) -> None:
                 call.world.delete("acl", key)
                 continue
             acl = {"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": call.get("propagate", 1)}
-            call.world.put("acl", key, acl)
+            if ugid != ROOT:  # may everything anyway, and is not kept
+                call.world.put("acl", key, acl)
 
 
 def _subjects(call: Call) -> list[tuple[str, str]]:
@@ -176,10 +176,7 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
         call.need("/access", "Sys.Audit")
     if "path" not in call.params:
         return call.rights.effective(identity)
-    path = normal(call["path"])
-    if not _ACL_PATH.fullmatch(path):
-        raise invalid(path=f"invalid ACL path '{call['path']}'")
-    return {path: call.rights.permissions(identity, path)}
+    return {call["path"]: call.rights.permissions(identity, call["path"])}  # whatever that path is
 
 
 def index(call: Call) -> list[dict[str, str]]:

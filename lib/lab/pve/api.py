@@ -40,8 +40,7 @@ from lib.lab.pve import (
 from lib.lab.pve.answers import Answer, Refusal, failure, not_implemented, success
 from lib.lab.pve.call import Call, Route, Rule, anybody
 from lib.lab.pve.checks import enforce
-from lib.lab.pve.formats import PATTERNS
-from lib.lab.pve.params import NEWEST, declared
+from lib.lab.pve.params import NEWEST
 from lib.lab.pve.rights import ROOT, Rights, major
 from lib.lab.world import World
 
@@ -72,18 +71,14 @@ WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in g
 
 
 def _pattern(route: Route) -> re.Pattern[str]:
-    known = declared(route.declaration, NEWEST)
+    """Return what the path of a request has to be; a parameter in it has no blanks (PVE::RESTHandler)."""
     parts = []
     for part in route.path.split("/"):
         name = part[1:-1]
         if not part.startswith("{"):
             parts.append(re.escape(part))
-        elif name == "volume":  # a volume id has slashes of its own
-            parts.append("(?P<volume>.+)")
-        else:
-            kind = known[name].type if name in known else ""
-            inner = PATTERNS[kind].pattern if kind in PATTERNS else "[^/]+"
-            parts.append(f"(?P<{name.replace('-', '_')}>{inner})")
+        else:  # a volume id has slashes of its own
+            parts.append("(?P<volume>.+)" if name == "volume" else rf"(?P<{name.replace('-', '_')}>[^/\s]+)")
     return re.compile("/".join(parts))
 
 

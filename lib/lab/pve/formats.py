@@ -121,7 +121,6 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "groupid": _matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters"),
     "roleid": _matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters"),
     "realm": _matching(_REALM, "value does not look like a valid realm"),
-    "priv": _matching(r".+", "invalid privilege '{}'"),
     "poolid": _matching(r"[A-Za-z0-9.\-_]+(/[A-Za-z0-9.\-_]+){0,2}", "pool name '{}' contains invalid characters"),
     "configid": _matching(_CONFIG_ID, "invalid configuration ID '{}'"),
     "bridge-id": _matching(r"[-_.\w]+", "invalid bridge ID '{}'"),

@@ -21,6 +21,7 @@ from typing import Any
 from lib.lab.pve.answers import UNVERIFIED, Refusal
 from lib.lab.pve.formats import FORMATS, PATTERNS, split_list
 from lib.lab.pve.property_strings import PROPERTY_STRINGS
+from lib.lab.pve.rights import privileges
 
 NEWEST = 9  # major version
 TRUE, FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")
@@ -197,7 +198,9 @@ def _formatted(parameter: Parameter, text: str, path: str) -> None:
             raise ValueError("value does not match the regex pattern")
         return
     try:
-        if kind.startswith("{"):
+        if kind == "priv-list":
+            _privileges(text, parameter.version)
+        elif kind.startswith("{"):
             property_string(kind[1:-1], text, path, parameter.version)
         elif kind.endswith("-list"):
             for item in split_list(text):
@@ -209,6 +212,12 @@ def _formatted(parameter: Parameter, text: str, path: str) -> None:
             FORMATS[kind](text)
     except ValueError as complaint:
         raise ValueError(f"invalid format - {complaint}\n") from None
+
+
+def _privileges(text: str, version: int) -> None:
+    for name in split_list(text):
+        if name not in privileges(version):
+            raise ValueError(f"invalid privilege '{name}'")
 
 
 def property_string(kind: str, text: str, path: str = "", version: int = NEWEST) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lib.lab.provenance import SCHEMA
@@ -11,6 +13,7 @@ from lib.lab.pve.answers import Refusal, failure
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.checks import modifiers
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.rights import ROOT
 from lib.lab.world import Document
 
 
@@ -39,13 +42,16 @@ def _found(call: Call, pool: str, prefix: str = "") -> Document:
 
 
 def _members(call: Call, pool: str) -> list[dict[str, Any]]:
-    wanted = call.get("type")
+    """Return a pool's members, whoever asks: figures alone, each storage on one node (here if it can be)."""
+    wanted, whole = call.get("type"), replace(call, identity=ROOT)
     members: list[dict[str, Any]] = []
     if wanted in (None, "qemu"):
-        members += [entry for entry in cluster.guest_entries(call) if entry.get("pool") == pool]
+        members += [entry for entry in cluster.guest_entries(whole) if entry.get("pool") == pool]
+        members = [{key: entry[key] for key in entry if key not in ("pool", "tags", "lock")} for entry in members]
     if wanted in (None, "storage"):
-        names = (call.world.get("pool", pool) or {}).get("storages", [])
-        members += [entry for entry in cluster.storage_entries(call) if entry["storage"] in names]
+        entries = sorted(cluster.storage_entries(whole), key=lambda entry: bool(entry["node"] != call.node))
+        for name in (call.world.get("pool", pool) or {}).get("storages", []):
+            members += [entry for entry in entries if entry["storage"] == name][:1]
     return members
 
 
@@ -75,6 +81,10 @@ def update_pool(call: Call) -> None:
     document = _found(call, pool, "update pools failed: ")
     if "comment" in call.params:
         document["comment"] = call["comment"]
+        call.world.put("pool", pool, document)
+    for vmid in split_list(call.get("vms", "")):
+        _move(call, pool, vmid)
+    document = _found(call, pool)
     storages = set(document.get("storages", []))
     for storage in split_list(call.get("storage", "")):
         _need_modify(call, f"/storage/{storage}")
@@ -88,13 +98,16 @@ def update_pool(call: Call) -> None:
             storages.add(storage)
     document["storages"] = sorted(storages)
     call.world.put("pool", pool, document)
-    for vmid in split_list(call.get("vms", "")):
-        _move(call, pool, vmid)
 
 
 def _need_modify(call: Call, path: str) -> None:
+    _told(lambda: call.need(path, *modifiers(path), any_of=True))
+
+
+def _told(check: Callable[[], None]) -> None:
+    """Let a check refuse in the words of a change that failed."""
     try:
-        call.need(path, *modifiers(path), any_of=True)
+        check()
     except Refusal as refusal:
         raise failure(f"update pools failed: {refusal.told}") from None
 
@@ -116,6 +129,8 @@ def _move(call: Call, pool: str, vmid: str) -> None:
             raise failure(
                 f"update pools failed: VM {vmid} belongs already to pool '{guest['pool']}' and allow-move is not set"
             )
+        if guest.get("pool"):
+            _told(lambda: call.need(f"/pool/{guest['pool']}", "Pool.Allocate"))
         guest["pool"] = pool
     call.world.put("guest", vmid, guest)
 
@@ -134,6 +149,9 @@ def delete_pool(call: Call) -> None:
     """DELETE /pools and /pools/{poolid}: only an empty one."""
     pool = call["poolid"]
     document = _found(call, pool, "delete pool failed: ")
+    for inner in call.world.keys("pool"):
+        if inner.rpartition("/")[0] == pool:
+            raise failure(f"delete pool failed: pool '{pool}' is not empty (contains pool '{inner}')")
     for vmid, guest in call.world.all("guest").items():
         if guest.get("pool") == pool:
             raise failure(f"delete pool failed: pool '{pool}' is not empty (contains VM {vmid})")

@@ -66,6 +66,11 @@ def _of_version(privileges: str, version: int) -> set[str]:
     return old | ({"VM.Monitor"} if "VM.GuestAgent.Unrestricted" in wanted else set())
 
 
+def privileges(version: int) -> set[str]:
+    """Return every privilege of a major version."""
+    return _of_version(_ALL, version)
+
+
 def split_token(identity: str) -> tuple[str, str]:
     """Return user and token id; the latter is empty for a user."""
     user, _, token = identity.partition("!")
@@ -85,7 +90,7 @@ class Rights:
 
     def known(self) -> set[str]:
         """Return every privilege of this version."""
-        return _of_version(_ALL, major(self._world))
+        return privileges(major(self._world))
 
     def roles(self) -> dict[str, set[str]]:
         """Return every role with its privileges."""

@@ -18,7 +18,8 @@ from lib.lab.pve.answers import Refusal, denied, failure, invalid
 from lib.lab.pve.call import Call, Route, anybody, both, either
 from lib.lab.pve.checks import found_user
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.users import digest, of_realm, oneself, over_user
+from lib.lab.pve.rights import ROOT
+from lib.lab.pve.users import digest, need_password_realm, of_realm, oneself, over_user
 from lib.lab.world import Document
 
 TICKET_SECONDS = 7200
@@ -77,9 +78,13 @@ def create_token(call: Call) -> dict[str, Any]:
     value = str(uuid.uuid4())
     token = {"privsep": call.get("privsep", 1), "expire": call.get("expire", 0), "comment": call.get("comment", "")}
     call.world.put("token", _full(call), token | {"secret_sha256": digest(value)})
-    # `info` echoes what was given, as text.
-    info = {name: str(call[name]) for name in ("comment", "expire") if name in call.params}
-    return {"full-tokenid": _full(call), "info": info | {"privsep": str(token["privsep"])}, "value": value}
+    return {"full-tokenid": _full(call), "info": {"privsep": 1} | _as_given(call), "value": value}
+
+
+def _as_given(call: Call) -> dict[str, str]:
+    """Return what was given of a token's details: an answer echoes them as they came, as text."""
+    given = {name: str(call[name]) for name in ("privsep", "expire", "comment") if name in call.params}
+    return {name: text for name, text in given.items() if text or name != "comment"}
 
 
 def update_token(call: Call) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def update_token(call: Call) -> dict[str, Any]:
         token["secret_sha256"] = digest(value)
         answer = {"full-tokenid": _full(call), "value": value}
     call.world.put("token", _full(call), token)
-    return _shown(token) | answer
+    return _shown(token) | _as_given(call) | answer
 
 
 def delete_token(call: Call) -> None:
@@ -183,9 +188,25 @@ def no_ticket(call: Call) -> None:
 def change_password(call: Call) -> None:
     """PUT /access/password: root's own and those of the hosts' accounts are for root alone, or for oneself."""
     user = found_user(call)
-    if not call.is_root and call["userid"] != call.identity and call["userid"].endswith("@pam"):
-        raise denied()
+    if not call.is_root:
+        _reauthenticate(call)
+    need_password_realm(call, call["userid"])
     call.world.put("user", call["userid"], user | {"password_sha256": digest(call["password"])})
+
+
+def _reauthenticate(call: Call) -> None:
+    """Let others than root confirm with their own password; an account of the hosts only its owner changes."""
+    if call["userid"] == ROOT:
+        raise denied()
+    if "confirmation-password" not in call.params:
+        raise invalid(confirmation_password="password is required to modify user")
+    known = (call.world.get("user", call.identity) or {}).get("password_sha256")
+    if known is None:
+        raise failure("no password set")
+    if not hmac.compare_digest(known.encode(), digest(call["confirmation-password"]).encode()):
+        raise failure("invalid credentials")
+    if call["userid"] != call.identity and call["userid"].endswith("@pam"):
+        raise denied()
 
 
 _PATH = "/access/users/{userid}/token"

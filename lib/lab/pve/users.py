@@ -99,11 +99,25 @@ def _changed(call: Call, user: Document, prefix: str) -> Document:
     return user
 
 
+def need_password_realm(call: Call, userid: str, prefix: str = "") -> None:
+    """Refuse a password that its realm cannot keep: root@pam is the one account that the hosts have."""
+    realm = userid.rpartition("@")[2]
+    kind = realms(call.world).get(realm, {}).get("type")
+    if kind is None:
+        raise failure(f"{prefix}auth domain '{realm}' does not exist")
+    if kind == "pam" and userid != ROOT:
+        raise failure(f"{prefix}change password failed: exit code 6")
+    if kind in ("ldap", "ad", "openid"):
+        raise failure(f"{prefix}can't set password on auth type '{kind}'")
+
+
 def create_user(call: Call) -> None:
     """POST /access/users."""
     userid = call["userid"]
     if call.world.get("user", userid) is not None:
         raise failure(f"create user failed: user '{userid}' already exists")
+    if "password" in call.params:
+        need_password_realm(call, userid, "create user failed: ")
     user = _changed(call, {"enable": 1, "expire": 0, "groups": []}, "create user failed")
     if "password" in call.params:
         user["password_sha256"] = digest(call["password"])
@@ -119,14 +133,14 @@ def update_user(call: Call) -> None:
 def delete_user(call: Call) -> None:
     """DELETE /access/users/{userid}: also one that does not exist."""
     userid = call["userid"]
-    if userid == ROOT:
-        raise failure("delete user failed: cannot delete user 'root@pam'")
     for token in call.world.keys("token"):
         if token.partition("!")[0] == userid:
             call.world.delete("token", token)
             forget_acls(call.world, ugid=token)
     forget_acls(call.world, ugid=userid)
     call.world.delete("user", userid)
+    if userid == ROOT:  # is always there
+        call.world.put("user", ROOT, {"enable": 1, "expire": 0})
 
 
 # ------------------------------------------------------------------- groups

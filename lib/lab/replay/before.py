@@ -68,7 +68,9 @@ def _bare(version: Mapping[str, str]) -> World:
     packages = {"pve-manager": version["version"]}
     world.put("host", NODE, {"packages": packages, "units": {}, "mounts": {}, "mapped": {}, "enterprise_repo": False})
     make_filesystem(world, NODE)
-    local = {"type": "dir", "path": "/var/lib/vz", "content": "iso,vztmpl,backup"}
+    # What PVE::Storage::Plugin makes of a configuration that nobody wrote yet.
+    local = {"type": "dir", "path": "/var/lib/vz", "content": "images,rootdir,vztmpl,iso,backup,snippets"}
+    local["prune-backups"] = "keep-all=1"
     world.put("storage", "local", local)
     Files(world, NODE).mkdir("/var/lib/vz", parents=True)
     world.put("user", ROOT, {"enable": 1, "expire": 0})
@@ -114,6 +116,8 @@ class Before:
             self._acl(number, exchange)
         if exchange.is_("DELETE", r"/access/users/[^/]+"):  # is a success without the user, too
             return
+        if exchange.path == "/pools" and exchange.method != "POST" and "poolid" in exchange.params:
+            self._need(number, "pool", str(exchange.params["poolid"]))
         for kind, pattern in _ABOUT.items():
             if match := re.fullmatch(pattern, exchange.path):
                 self._need(number, kind, "!".join(match.groups()))
