@@ -86,6 +86,87 @@ def test_a_snapshot_and_the_present_are_not_asked_for_at_once(host: Host) -> Non
     assert host.refused("GET", f"{GUEST}/config", snapshot="one") == "snapshot 'one' does not exist"
 
 
+def test_what_only_the_work_looks_at_shows_in_its_task(host: Host) -> None:
+    told = "invalid bootorder: device 'scsi9' does not exist'"
+    assert host.task("POST", f"{GUEST}/config", boot="order=scsi9") == told
+    waited = host.refused("POST", f"{GUEST}/config", boot="order=scsi9", background_delay=5)
+    assert waited == f"failed to update VM 100: {told}"
+    assert host.data("POST", f"{GUEST}/config", cores=2, background_delay=5) is None
+    assert config(host)["cores"] == 2
+
+
+FORMAT = "invalid format - "
+KEY = "ssh-ed25519%20AAAAC3NzaC1lZDI1NTE5AAAAIIkKlyTRKUIEgHIHfptK1QBdyjjjZvlAONXTfTAXdBbD"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"sshkeys": "garbage"}, "SSH public key validation error"),
+        ({"sshkeys": f"{KEY}%0Assh-rsa%20AAAA"}, "SSH public key validation error"),
+        ({"cpu": "z80"}, {"cpu": f"{FORMAT}Built-in cputype 'z80' is not defined (missing 'custom-' prefix?)\n"}),
+        ({"cpu": "custom-mine"}, {"cpu": f"{FORMAT}Custom cputype 'mine' not found\n"}),
+        ({"cpu": "hidden=1"}, {"cpu": f"{FORMAT}CPU is missing cputype\n"}),
+        (
+            {"cpu": "host,phys-bits=7"},
+            {
+                "cpu": f"{FORMAT}format error\ncpu.phys-bits: {FORMAT}value must be an integer between 8 and 64 or"
+                " 'host'\n"
+            },
+        ),
+        (
+            {"scsi1": "local:1,import-from=local:import/x.qcow2"},
+            {"scsi1": "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"},
+        ),
+        (
+            {"efidisk0": "local:0,import-from=local:import/x.raw"},
+            {"efidisk0": "need to specify 'efitype' when using 'import-from'"},
+        ),
+        ({"scsi1": "local:0,import-from=/x.raw"}, "can't find file '/x.raw'"),
+        (
+            {"scsi1": "local:0,import-from=local:iso/x.iso"},
+            {"scsi1": "local:iso/x.iso has wrong type 'iso' - needs to be 'images' or 'import'"},
+        ),
+        ({"scsi1": "local:nosuch"}, "unable to parse directory volume name 'nosuch'"),
+        ({"scsi1": "local:import/x.raw"}, {"scsi1": "content type needs to be 'images' or 'iso'"}),
+        ({"scsi1": "local:iso/x.iso"}, {"scsi1": "explicit 'media=cdrom' is required for iso images"}),
+        ({"ide0": "local:iso/x.iso,media=cdrom"}, "volume 'local:iso/x.iso' does not exist"),
+        ({"scsi1": "nosuch:1"}, "storage 'nosuch' does not exist"),
+        ({"scsi1": "off:1"}, "storage 'off' is disabled"),
+    ],
+)
+def test_a_device_is_refused(host: Host, given: dict[str, Any], told: Any) -> None:
+    host.data("POST", "/storage", storage="off", type="dir", path="/mnt/off", content="images", disable=1)
+    before = config(host)
+    assert host.refused("PUT", f"{GUEST}/config", **given) == told
+    assert config(host) == before
+
+
+def test_a_guest_has_one_cloud_init_drive(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", ide0="local:cloudinit", sshkeys=KEY)
+    twice = host.refused("PUT", f"{GUEST}/config", ide1="local:cloudinit")
+    assert twice == "ide1 - cloud-init drive is already attached at 'ide0'"
+    again = host.refused("PUT", f"{GUEST}/config", ide0="local:cloudinit")
+    assert again == "disk image '/var/lib/vz/images/100/vm-100-cloudinit.qcow2' already exists"
+    two = host.task("POST", f"{NODE}/qemu", vmid=101, ide0="local:cloudinit", ide1="made:cloudinit")
+    assert two == "unable to create VM 101 - ide1 - cloud-init drive is already attached at 'ide0'"
+
+
+def test_what_is_kept_is_not_always_what_was_given(host: Host) -> None:
+    given = {"vmgenid": 1, "cpuunits": 20000, "ostype": "win11", "cdrom": "none", "tags": "b;a;b", "net0": "e1000"}
+    host.data("PUT", f"{GUEST}/config", **given)
+    kept = config(host)
+    assert len(kept["vmgenid"]) == 36
+    assert (kept["cpuunits"], kept["ide2"], kept["tags"]) == (10000, "none,media=cdrom", "a;b")
+    assert kept["machine"].startswith("pc-i440fx-")
+    assert kept["net0"].startswith("e1000=")
+
+
+def test_a_password_is_shown_as_stars(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", cipassword="secret")
+    assert {"key": "cipassword", "value": "**********"} in host.data("GET", f"{GUEST}/pending")
+
+
 # ---------------------------------------------------------------------- power
 
 

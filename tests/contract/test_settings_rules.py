@@ -70,8 +70,10 @@ def test_allocating_a_disk(host: Host) -> None:
     assert host.refused("POST", CONTENT, **given | {"format": "raw"}) == {
         "format": "different storage formats (raw != qcow2)"
     }
-    name = host.refused("POST", CONTENT, **given | {"filename": "disk"})
-    assert name == "illegal name 'disk' - should be 'vm-100-*'"
+    for name in ("disk", "vm-100-disk-7"):
+        assert (
+            host.refused("POST", CONTENT, **given | {"filename": name}) == f"unable to parse volume filename '{name}'"
+        )
     assert host.refused("POST", CONTENT, **given | {"size": "much"}) == {
         "size": "value does not match the regex pattern"
     }
@@ -80,6 +82,34 @@ def test_allocating_a_disk(host: Host) -> None:
 def test_a_volume_of_another_storage_is_refused(host: Host) -> None:
     told = host.refused("DELETE", f"{NODE}/storage/local/content/other:iso/x.iso")
     assert told == {"volume": "storage ID mismatch (other != local)\n"}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    ("volume", "told"),
+    [
+        ("nosuch", "unable to parse directory volume name 'nosuch'"),
+        ("iso/x.txt", "unable to parse directory volume name 'iso/x.txt'"),
+        ("../x.iso", "unable to parse directory volume name '../x.iso'"),
+        ("100/x.raw", "unable to parse volume filename 'x.raw'"),
+    ],
+)
+def test_a_volume_has_a_name_of_the_right_form(host: Host, method: str, volume: str, told: str) -> None:
+    """parse_volname of PVE::Storage::Plugin."""
+    assert host.refused(method, f"{NODE}/storage/local/content/local:{volume}") == told
+
+
+def test_reading_and_removing_a_volume(host: Host) -> None:
+    host.data("POST", "/storage", storage="made", type="dir", path="/mnt/made", content="images")
+    volid = host.data("POST", CONTENT, vmid=100, size="1G", filename="vm-100-disk-7.qcow2")
+    shown = host.data("GET", f"{CONTENT}/{volid}")
+    assert (shown["format"], shown["size"]) == ("qcow2", 1 << 30)
+    assert shown["path"] == "/mnt/made/images/100/vm-100-disk-7.qcow2"
+    missing = "volume_size_info on 'made:100/vm-100-disk-8.raw' failed"
+    assert host.refused("GET", f"{CONTENT}/100/vm-100-disk-8.raw") == missing
+    upid = host.data("DELETE", f"{CONTENT}/{volid}")
+    assert ":imgdel:100@made:" in upid
+    assert host.data("GET", CONTENT) == []
 
 
 # -------------------------------------------------------------- backup jobs

@@ -11,12 +11,16 @@ UNVERIFIED = "Parameter verification failed."
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. `body` is None where nothing is sent; `upid` names the task that the request started."""
+    """One answer. `body` is None where nothing is sent; `upid` names the task that the request started.
+
+    `failed` is set where the request waits for that task: what a failure of it is told with.
+    """
 
     status: int
     reason: str
     body: dict[str, Any] | None
     upid: str | None = None
+    failed: str | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, and reads as one where it is raised

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lib.lab.faults import Faults
@@ -122,7 +123,15 @@ class Api:
             answer = refusal.answer()
         if answer.upid:
             self.settle()
-        return answer
+        return self._awaited(answer)
+
+    def _awaited(self, answer: Answer) -> Answer:
+        """Answer with the outcome of the task where the request waits for it, and it has ended."""
+        task = self.world.get("task", answer.upid) if answer.upid and answer.failed is not None else None
+        if task is None or task["exitstatus"] is None:
+            return answer
+        well = task["exitstatus"] == "OK"
+        return success(None, answer.upid) if well else failure(f"{answer.failed}{task['exitstatus']}").answer()
 
     def settle(self) -> float | None:
         """End the tasks that are due; return when the next one will be."""
@@ -146,7 +155,9 @@ class Api:
             call.node = self._reachable(in_path["node"], node)
         call.params = params.check(route.declaration, merged, version)
         data = route.handler(call)
-        return data if isinstance(data, Answer) else success(data, call.started, call.extra)
+        if isinstance(data, Answer):
+            return data
+        return replace(success(data, call.started, call.extra), failed=call.failed)
 
     def _reachable(self, wanted: str, here: str) -> str:
         if wanted == "localhost":

@@ -16,7 +16,10 @@ from lib.lab.world import World
 
 @dataclass
 class Call(Caller):
-    """One request, as its handler sees it. `params` are checked and typed; `node` is where it is carried out."""
+    """One request, as its handler sees it. `params` are checked and typed; `node` is where it is carried out.
+
+    A handler that sets `failed` waits for its task, if that ends at once: then the answer is its outcome.
+    """
 
     world: World
     now: float
@@ -25,6 +28,7 @@ class Call(Caller):
     ticket_key: bytes = b""
     started: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    failed: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]

@@ -153,6 +153,7 @@ FORMATS: dict[str, Callable[[str], None]] = {
     ),
     "hotplug-features": _hotplug,
     "startup-order": _startup,
+    "phys-bits": _matching(r"host|[89]|[1-5]\d|6[0-4]", "value must be an integer between 8 and 64 or 'host'"),
     "cpuset": _matching(r"[\d,\- ]+", "unable to parse cpuset option"),
     "task-status-type": _matching(r"(?i:ok|error|warning|unknown)", "invalid status '{}'"),
     "ldap-simple-attr": _matching(r"[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),

@@ -9,8 +9,9 @@ from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, p
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.guest_options import NOT_CONFIG, is_drive
+from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
+from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import store
 from lib.lab.world import Document, World
@@ -79,15 +80,15 @@ def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     """Check an update, in the order of the real one; return what is to be set and what to be removed."""
     call.root_only("skiplock")
     vmid = call["vmid"]
-    given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
+    guest_options.need_keys(call.params)
+    given = guest_options.given(call.params)
     removed, reverted = split_list(call.get("delete", "")), split_list(call.get("revert", ""))
     if not given and not removed and not reverted:
         raise failure("no options specified")
-    if "cdrom" in given:
-        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
     removed = ["ide2" if name == "cdrom" else name for name in removed]
     _need_sense(given, removed, reverted)
     drives = {name: value for name, value in given.items() if is_drive(name)}
+    guest_disks.check(call, drives)
     guest_rights.need_options(call, vmid, None, [*removed, *given])
     config = (call.world.get("guest", str(vmid)) or {}).get("config", {})
     kept = {name: value for name, value in drives.items() if not _same_volume(config, name, value)}
@@ -99,7 +100,6 @@ def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     if not call.get("skiplock") and "lock" not in removed:
         need_unlocked(guest)
     _need_memory(given, guest)
-    _need_drives(call, guest, removed)
     _revert(call, guest, reverted)
     return given, removed
 
@@ -129,8 +129,8 @@ def _need_memory(given: dict[str, Any], guest: Document) -> None:
         raise failure("balloon value too large (must be smaller than assigned memory)")
 
 
-def _need_drives(call: Call, guest: Document, removed: list[str]) -> None:
-    """Refuse to remove drives of a protected guest, and to boot from what is not there."""
+def _need_drives(guest: Document, given: dict[str, Any], removed: list[str]) -> None:
+    """Refuse to remove drives of a protected guest, and to boot from what is not there: the work itself looks."""
     config = guest["config"]
     for name in removed:
         value = config.get(name)
@@ -138,11 +138,11 @@ def _need_drives(call: Call, guest: Document, removed: list[str]) -> None:
             continue
         if config.get("protection"):
             what = f"drive '{name}'" if is_drive(name) else f"unused disk '{value}'"
-            raise failure(f"can't remove {what} - protection mode enabled")
-    if "order=" in str(call.get("boot", "")):
-        for name in str(call["boot"]).partition("order=")[2].split(",")[0].split(";"):
-            if name and (name in removed or name not in config | guest.get("pending", {}) | call.params):
-                raise failure(f"invalid bootorder: device '{name}' does not exist'")
+            raise TaskFailed(f"can't remove {what} - protection mode enabled")
+    if "order=" in str(given.get("boot", "")):
+        for name in str(given["boot"]).partition("order=")[2].split(",")[0].split(";"):
+            if name and (name in removed or name not in config | guest.get("pending", {}) | given):
+                raise TaskFailed(f"invalid bootorder: device '{name}' does not exist'")
 
 
 def _revert(call: Call, guest: Document, reverted: list[str]) -> None:
@@ -169,6 +169,8 @@ def update_now(call: Call) -> None:
 def update_later(call: Call) -> str:
     """POST …/config: the same as a task."""
     given, removed = _changes(call)
+    if call.get("background_delay"):
+        call.failed = f"failed to update VM {call['vmid']}: "
     seconds = 15.0 if any("import-from" in str(value) for value in given.values()) else 1.0
     return call.start("qmconfig", call["vmid"], seconds, given=given, removed=removed, force=call.get("force", 0))
 
@@ -193,6 +195,7 @@ def _apply(
 ) -> None:
     guest = world.get("guest", str(vmid)) or {}
     config = guest["config"]
+    _need_drives(guest, given, removed)
     for option in removed:
         _out_of_boot_order(config, option)
         if option == "lock":
@@ -208,7 +211,9 @@ def _apply(
         elif option == "lock":
             guest["lock"] = value
         else:
-            _set(guest, option, guest_options.stored(option, _with_address(config, option, value)))
+            _set(guest, option, guest_options.stored(option, value))
+            if option == "ostype" and not {"machine"} & {*given, *removed, *guest["pending"]}:
+                config |= guest_options.pinned_machine(config | {option: value}, guest_state.QEMU[major(world)])
     world.put("guest", str(vmid), guest)
 
 
@@ -225,17 +230,6 @@ def _into_boot_order(config: Document, option: str) -> None:
     disc = guest_disks.is_cdrom(guest_disks.parse(option, config[option])) and "cloudinit" not in str(config[option])
     if key == "order" and disc and option not in names:
         config["boot"] = f"order={';'.join([*names, option])}"
-
-
-def _with_address(config: Document, option: str, value: Any) -> Any:
-    """Keep a network device's address where the new value has none."""
-    if not option.startswith("net") or not option[3:].isdigit() or option not in config:
-        return value
-    parts = str(value).split(",")
-    if "=" in parts[0]:
-        return value
-    address = str(config[option]).split(",")[0].partition("=")[2]
-    return ",".join([f"{parts[0]}={address}", *parts[1:]])
 
 
 def _set(guest: Document, option: str, value: Any) -> None:
@@ -277,9 +271,10 @@ def _set_drive(world: World, node: str, vmid: int, config: Document, option: str
         kept = {"size": before["size"]} if "size" in before else {}
         config[option] = print_properties(drive | kept, "file")
         return
+    made = guest_disks.make(world, node, vmid, option, value, log, config)
     if option in config:
         _let_go(world, node, vmid, config, option, False)
-    config[option] = guest_disks.make(world, node, vmid, option, value, log)
+    config[option] = made
     taken = guest_disks.volume_of(config[option])
     for name in [name for name in config if name.startswith("unused") and config[name] == taken]:
         del config[name]

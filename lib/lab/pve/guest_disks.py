@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.files import Files
-from lib.lab.pve import storage_state
+from lib.lab.pve import storage_state, volume_names
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call
 from lib.lab.pve.guest_options import DRIVES, drive_kind
 from lib.lab.pve.params import print_properties, property_string
+from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, backed_up, format_size, owner, store
 from lib.lab.world import Document, World
@@ -20,6 +21,8 @@ EFI_BYTES = {"2m": 128 << 10, "4m": 528 << 10}
 TPM_BYTES = 4 << 20
 _NEW = re.compile(r"(?:([^:/]+):)(\d+(?:\.\d+)?)")
 _CLOUDINIT = re.compile(r"([^:/]+):cloudinit")
+_HAS_CLOUDINIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2|vmdk))?$")
+_NEEDED_FOR_IMPORT = {"efidisk0": ("efitype", "pre-enrolled-keys"), "tpmstate0": ("version",)}
 
 
 def parse(option: str, value: Any) -> dict[str, Any]:
@@ -43,8 +46,8 @@ def volume_of(value: Any) -> str:
 
 def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
     """Check the storages that the drives name: they exist, hold images, and the caller may use them."""
-    for option, value in drives.items():
-        drive = parse(option, value)
+    for option in sorted(drives):
+        drive = parse(option, drives[option])
         file = drive["file"]
         if file in ("none", "cdrom"):
             if file == "cdrom":
@@ -56,27 +59,47 @@ def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
             _need_space(call, new[1])
         else:
             need_volume(call, vmid, file)
-            if ":" in file and owner(file) is None and not file.partition(":")[2].startswith("iso/"):
+            if ":" in file and _content(call.world, file) not in ("images", "iso"):
                 raise invalid(**{option: "content type needs to be 'images' or 'iso'"})
         if "import-from" in drive:
             _need_import(call, vmid, option, drive)
 
 
+def check(call: Call, drives: dict[str, Any]) -> None:
+    """Refuse drives that make no sense, before anything is done: imports of the wrong form, an ISO file as a disk."""
+    for option in sorted(drives):
+        drive = parse(option, drives[option])
+        new = _NEW.fullmatch(drive["file"])
+        if "import-from" in drive:
+            if not new or float(new[2]) != 0:
+                form = "use <storage ID>:0,import-from=<source>"
+                raise invalid(**{option: f"'import-from' requires special syntax - {form}"})
+            for required in _NEEDED_FOR_IMPORT.get(option, ()):
+                if required not in drive:
+                    raise invalid(**{option: f"need to specify '{required}' when using 'import-from'"})
+        existing = ":" in drive["file"] and not new and not _CLOUDINIT.fullmatch(drive["file"])
+        kind = _content(call.world, drive["file"]) if existing and major(call.world) >= 9 else ""
+        if kind == "iso" and drive.get("media") != "cdrom":
+            raise invalid(**{option: "explicit 'media=cdrom' is required for iso images"})
+
+
+def _content(world: World, volid: str) -> str:
+    storage, _, volume = volid.partition(":")
+    return volume_names.parse(storage_state.section_of(world, storage), volume)[0]
+
+
 def _need_space(call: Call, storage: str) -> None:
     call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
-    section = storage_state.need_on(call.world, storage, call.node)
+    section = storage_state.section_of(call.world, storage)
     if "images" not in storage_state.contents(section):
         raise invalid(storage=f"storage '{storage}' does not support vm images")
 
 
 def _need_import(call: Call, vmid: int, option: str, drive: dict[str, Any]) -> None:
-    new = _NEW.fullmatch(drive["file"])
-    if not new or float(new[2]) != 0:
-        raise invalid(**{option: "import-from requires special syntax - use <storage ID>:0,import-from=<source>"})
     source = drive["import-from"]
     of = owner(source)
-    kind = "images" if of is not None else source.partition(":")[2].split("/")[0]
-    if ":" in source and kind not in ("images", "import"):
+    kind = "" if source.startswith("/") else _content(call.world, source)
+    if kind and kind not in ("images", "import"):
         raise invalid(**{option: f"{source} has wrong type '{kind}' - needs to be 'images' or 'import'"})
     if of is not None:
         call.need(f"/vms/{of}", "VM.Clone")
@@ -91,15 +114,15 @@ def need_volume(call: Call, vmid: int | None, volid: str) -> None:
             raise failure("Only root can pass arbitrary filesystem paths.")
         return
     storage, _, volume = volid.partition(":")
-    storage_state.need_on(call.world, storage, call.node)
-    path, kind, of = f"/storage/{storage}", volume.split("/")[0], owner(volid)
+    kind, of = volume_names.parse(storage_state.section_of(call.world, storage), volume)
+    path = f"/storage/{storage}"
     if call.may(path, "Datastore.Allocate"):
         return
     if kind in ("iso", "vztmpl", "import"):
         call.need(path, "Datastore.AllocateSpace", "Datastore.Audit", any_of=True)
-    elif kind == "backup":
+    elif kind == "backup" and (backup_of := backed_up(volume)):
         call.need(path, "Datastore.AllocateSpace")
-        call.need(f"/vms/{backed_up(volume)}", "VM.Backup")
+        call.need(f"/vms/{backup_of}", "VM.Backup")
     elif of is None:
         raise failure(f"missing privileges to access {volid}")
     elif of != vmid:
@@ -112,13 +135,23 @@ def need_volume(call: Call, vmid: int | None, volid: str) -> None:
 
 def make_all(world: World, node: str, vmid: int, drives: dict[str, Any], log: list[str]) -> dict[str, str]:
     """Make what the drives ask for; return their values as the configuration keeps them. Raises TaskFailed."""
-    return {option: make(world, node, vmid, option, drives[option], log) for option in sorted(drives)}
+    made: dict[str, str] = {}
+    for option in sorted(drives):
+        made[option] = make(world, node, vmid, option, drives[option], log, made)
+    return made
 
 
-def make(world: World, node: str, vmid: int, option: str, value: Any, log: list[str]) -> str:
-    """Make one drive."""
+def make(world: World, node: str, vmid: int, option: str, value: Any, log: list[str], others: Mapping[str, Any]) -> str:
+    """Make one drive; `others` are those that the guest has beside it."""
     drive = parse(option, value)
     file = drive["file"]
+    if _CLOUDINIT.fullmatch(file) or _HAS_CLOUDINIT.search(file):
+        for other in [name for name in DRIVES if name in others and name != option]:
+            if _HAS_CLOUDINIT.search(str(others[other]).split(",")[0]):
+                raise TaskFailed(f"{option} - cloud-init drive is already attached at '{other}'")
+    if match := _CLOUDINIT.fullmatch(file) or _NEW.fullmatch(file):
+        section = storage_state.need_on(world, match[1], node)
+        storage_state.need_active(world, match[1], section, node)
     if match := _CLOUDINIT.fullmatch(file):
         drive |= {"file": store(world, match[1], node).allocate(vmid, CLOUDINIT_BYTES, "cloudinit"), "media": "cdrom"}
     elif "import-from" in drive:
@@ -172,7 +205,7 @@ def _source(world: World, node: str, source: str) -> tuple[int, int, Document]:
         path = storage_state.file_of(section, volume)
     files = Files(world, node)
     if not files.exists(path):
-        raise TaskFailed(f"failed to stat '{path}'")
+        raise TaskFailed(f"can't find file '{path}'" if source.startswith("/") else f"failed to stat '{path}'")
     stat = files.stat(path)
     facts = {"format": path.rpartition(".")[2], "virtual_size": stat["size"]} | stat.get("facts", {})
     return facts["virtual_size"], stat["size"], facts

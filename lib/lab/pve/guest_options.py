@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
+import uuid
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
+from lib.lab.pve.answers import failure
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import print_properties, property_string
 
@@ -48,6 +53,9 @@ NOT_CONFIG = (
 CLOUDINIT = ("cicustom", "cipassword", "citype", "ciupgrade", "ciuser", "nameserver", "searchdomain", "sshkeys")
 
 
+_KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[\w@.-]+)\s+([A-Za-z0-9+/]+=*)")
+
+
 def is_drive(option: str) -> bool:
     """Tell whether the option is a disk or CD drive."""
     return option in DRIVES
@@ -63,10 +71,41 @@ def mac_address() -> str:
     return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
 
 
+def given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options among the parameters of a request; `cdrom` is another word for ide2."""
+    found = {name: value for name, value in params.items() if name not in NOT_CONFIG}
+    if found.get("cdrom"):
+        value = str(found.pop("cdrom"))
+        found["ide2"] = value if "media=" in value else f"{value},media=cdrom"
+    return found
+
+
+def need_keys(params: Mapping[str, Any]) -> None:
+    """Refuse SSH keys of which ssh-keygen could tell no fingerprint."""
+    for line in unquote(str(params.get("sshkeys", ""))).split("\n"):
+        if line.strip() and not _is_key(line):
+            raise failure("SSH public key validation error")
+
+
+def _is_key(line: str) -> bool:
+    match = _KEY.search(line)
+    if match is None:
+        return False
+    try:
+        blob = base64.b64decode(match[2] + "=" * (-len(match[2]) % 4), validate=True)
+    except ValueError:
+        return False
+    return blob[4 : 4 + int.from_bytes(blob[:4], "big")] == match[1].encode()
+
+
 def stored(option: str, value: Any) -> Any:
     """Return an option's value as the configuration keeps it. Drives are not for this function."""
     if re.fullmatch(r"net\d+", option):
         return network(str(value))
+    if option == "vmgenid" and value == "1":  # a new one
+        return str(uuid.uuid4())
+    if option == "cpuunits":  # what control groups of the second version take
+        return min(int(value), 10000)
     if option == "tags":
         return ";".join(sorted(set(split_list(str(value)))))
     if option == "cipassword":  # kept as a hash, shown as stars
@@ -74,6 +113,15 @@ def stored(option: str, value: Any) -> Any:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     return value
+
+
+def pinned_machine(config: Mapping[str, Any], qemu: str) -> dict[str, str]:
+    """Return the machine of a guest with Windows, which keeps the version that it was made with; else nothing."""
+    parts = str(config.get("machine", "pc")).removeprefix("type=").split(",")
+    kind = {"pc": "pc-i440fx", "q35": "pc-q35"}.get(parts[0])
+    if kind is None or not str(config.get("ostype", "")).startswith("w"):
+        return {}
+    return {"machine": ",".join([f"{kind}-{qemu.rpartition('.')[0]}", *parts[1:]])}
 
 
 def network(text: str, fresh: bool = False) -> str:

@@ -64,8 +64,6 @@ def _need_device(who: Caller, vmid: int, pool: str | None, option: str, value: s
     kind = _kind(option)
     if kind not in _BY_VALUE or who.is_root:
         return
-    words = dict(part.partition("=")[::2] for part in value.split(","))
-    mapping, real = words.get("mapping"), "real" if kind != "hostpciN" else "non-mapped"
     if kind == "virtiofsN":
         who.need_guest(vmid, pool, "VM.Config.Disk")
         who.need(f"/mapping/dir/{property_string('virtiofs', value)['dirid']}", "Mapping.Use")
@@ -75,12 +73,28 @@ def _need_device(who: Caller, vmid: int, pool: str | None, option: str, value: s
         if property_string("rng", value).get("source") == "/dev/hwrng":
             who.need("/mapping/hwrng", "Mapping.Use")
         return
-    harmless = value == "socket" if kind == "serialN" else kind == "usbN" and words.get("host", value) == "spice"
-    if not harmless and not mapping:
-        raise failure(f"only root can {verb if kind == 'serialN' else 'set'} '{option}' config for {real} devices")
-    if mapping:
-        who.need(f"/mapping/{'pci' if kind == 'hostpciN' else 'usb'}/{mapping}", "Mapping.Use")
-    who.need_guest(vmid, pool, "VM.Config.HWType")
+    if kind == "serialN":
+        if value != "socket":
+            raise failure(f"only root can {verb} '{option}' config for real devices")
+        who.need_guest(vmid, pool, "VM.Config.HWType")
+        return
+    if kind == "usbN":
+        who.need_guest(vmid, pool, "VM.Config.HWType")
+    _need_mapping(who, option, property_string(kind[:-1], value))
+    if kind == "hostpciN":
+        who.need_guest(vmid, pool, "VM.Config.HWType")
+
+
+def _need_mapping(who: Caller, option: str, device: Mapping[str, Any]) -> None:
+    """Refuse a device of the host itself: others than root take one that is mapped (or SPICE's)."""
+    usb = option.startswith("usb")
+    if device.get("host"):
+        if not usb or str(device["host"]).lower() != "spice":
+            raise failure(f"only root can set '{option}' config for {'real' if usb else 'non-mapped'} devices")
+    elif device.get("mapping"):
+        who.need(f"/mapping/{'usb' if usb else 'pci'}/{device['mapping']}", "Mapping.Use")
+    else:
+        raise failure("either 'host' or 'mapping' must be set.")
 
 
 def need_bridges(who: Caller, config: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from lib.lab.pve.rights import major
 from lib.lab.world import Document, World
 
 _PRESSURES = [f"pressure{what}{how}" for what in ("cpu", "io", "memory") for how in ("some", "full")]
+QEMU = {8: "9.2.0", 9: "10.0.13"}  # by the major version of Proxmox VE
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -124,7 +125,7 @@ def current(world: World, guest: Document, now: float) -> dict[str, Any]:
 
 def _of_qemu(world: World, guest: Document) -> dict[str, Any]:
     """Return what a running QEMU tells of itself; of its many counters, there are none here."""
-    config, version = guest["config"], "10.0.13" if major(world) >= 9 else "9.2.0"
+    config, version = guest["config"], QEMU[major(world)]
     kind = "q35" if "q35" in str(config.get("machine", "")) else "i440fx"
     machine = f"pc-{kind}-{version.rpartition('.')[0]}+pve1"
     found: dict[str, Any] = {"running-machine": machine, "running-qemu": version, "proxmox-support": {}}

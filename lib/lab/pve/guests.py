@@ -9,8 +9,9 @@ from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, denied, failure
 from lib.lab.pve.call import Call, Route, everyone, perm
-from lib.lab.pve.guest_options import DRIVES, NOT_CONFIG, is_drive
+from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.params import print_properties
+from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import format_size, store
 from lib.lab.world import Document, World
@@ -43,20 +44,20 @@ def index(call: Call) -> list[dict[str, str]]:
 def create(call: Call) -> str:
     """POST /nodes/{node}/qemu."""
     vmid, pool = call["vmid"], call.get("pool")
+    guest_options.need_keys(call.params)
     if pool and call.world.get("pool", pool) is None:
         raise Refusal(403, f"Permission check failed (pool '{pool}' does not exist)")
     if "storage" in call.params:
         call.need(f"/storage/{call['storage']}", "Datastore.AllocateSpace")
     if not call.may(f"/vms/{vmid}", "VM.Allocate") and not (pool and call.may(f"/pool/{pool}", "VM.Allocate")):
         raise denied()
-    given = {name: value for name, value in call.params.items() if name not in NOT_CONFIG}
-    if "cdrom" in given:
-        given["ide2"] = f"{given.pop('cdrom')},media=cdrom"
+    given = guest_options.given(call.params)
     drives = {name: value for name, value in given.items() if is_drive(name)}
     guest_disks.need_rights(call, vmid, drives)
     guest_rights.need_options(call, vmid, pool, given)
     guest_rights.need_devices(call, vmid, pool, given)
     guest_rights.need_bridges(call, given)
+    guest_disks.check(call, drives)
     existing = call.world.get("guest", str(vmid))
     if existing is not None:
         raise failure(f"unable to create VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
@@ -85,6 +86,7 @@ def _end_create(world: World, task: Document) -> None:
         raise TaskFailed(f"unable to create VM {vmid} - {told}") from None
     config |= guest_state.fresh_identity(config, task["starttime"])
     config.setdefault("boot", guest_options.default_boot(config))
+    config |= guest_options.pinned_machine(config, guest_state.QEMU[major(world)])
     guest |= {"config": config, "lock": "", "pool": args["pool"]}
     if args["start"]:
         guest |= {"status": "running", "started": task["due"]}
@@ -130,7 +132,7 @@ def present(world: World, task: Document) -> Document:
     if guest is None or guest["node"] != task["node"]:
         name = f"nodes/{task['node']}/qemu-server/{task['id']}.conf"
         raise TaskFailed(f"Configuration file '{name}' does not exist")
-    if guest.get("lock"):
+    if guest.get("lock") and not task["args"].get("skiplock"):
         raise TaskFailed(f"VM is locked ({guest['lock']})")
     return guest
 
@@ -177,7 +179,8 @@ def destroy(call: Call) -> str:
         raise failure(f"can't remove VM {call['vmid']} - protection mode enabled")
     if guest["status"] == "running":
         raise failure(f"VM {call['vmid']} is running - destroy failed")
-    return call.start("qmdestroy", call["vmid"], 3.0, purge=call.get("purge", 0))
+    args = {name: call.get(name, 0) for name in ("purge", "skiplock")}
+    return call.start("qmdestroy", call["vmid"], 3.0, **args)
 
 
 def _end_destroy(world: World, task: Document) -> None:

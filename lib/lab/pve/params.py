@@ -243,6 +243,8 @@ def property_string(kind: str, text: str, path: str = "", version: int = NEWEST)
     checked = _check(known, values, f"{path}." if path else "", errors)
     if errors:
         raise ValueError("format error\n" + "\n".join(f"{where}: {what.rstrip()}" for where, what in errors.items()))
+    if need := PROPERTY_STRINGS[kind].need:
+        need(checked)
     return checked
 
 

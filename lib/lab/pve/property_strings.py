@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from lib.lab.pve.cpu_models import need_model
 
 _LIMITS = """bps?:int bps_max_length?:int[1..] bps_rd?:int bps_rd_max_length?:int[1..] bps_wr?:int
 bps_wr_max_length?:int[1..] iops?:int iops_max?:int iops_max_length?:int[1..] iops_rd?:int iops_rd_max?:int
@@ -35,10 +38,12 @@ class PropertyString:
     """A declaration (see params.py) and its aliases.
 
     An alias names the key that is meant, and the key that takes the alias itself as its value, or "".
+    `need` raises ValueError where the properties, each right by itself, are wrong together.
     """
 
     declaration: str
     aliases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    need: Callable[[Mapping[str, Any]], None] | None = None
 
 
 PROPERTY_STRINGS = {
@@ -88,7 +93,8 @@ PROPERTY_STRINGS = {
     "cicustom": PropertyString("meta?:volume-id network?:volume-id user?:volume-id vendor?:volume-id"),
     "cpu": PropertyString(
         "*cputype?:str flags?:cpu-flags guest-phys-bits?:int[32..64] hidden?:bool hv-vendor-id?:hv-vendor"
-        " phys-bits?:str reported-model?:str"
+        " phys-bits?:phys-bits reported-model?:str",
+        need=need_model,
     ),
     "sev": PropertyString("*type:str allow-smt?:bool kernel-hashes?:bool no-debug?:bool no-key-sharing?:bool"),
     "tdx": PropertyString("*type:str attestation?:bool vsock-cid?:int[2..] vsock-port?:int[0..]"),

@@ -26,7 +26,10 @@ EXTENSIONS = {
     "vztmpl": (".tar.gz", ".tar.xz", ".tar.zst"),
     "import": (".ova", ".ovf", ".qcow2", ".raw", ".vmdk"),
 }
-SHARED_TYPES = ("rbd", "cephfs", "nfs", "cifs", "pbs", "iscsi")
+SHARED_TYPES = ("rbd", "cephfs", "nfs", "cifs", "pbs", "iscsi", "iscsidirect", "zfs")
+# What a storage holds whose configuration does not say (PVE::Storage::Plugin, plugindata).
+_HELD = {"dir": "images,rootdir", "btrfs": "images,rootdir", "lvmthin": "images,rootdir", "zfspool": "images,rootdir"}
+_HELD |= {"cephfs": "backup", "pbs": "backup", "esxi": "import"}
 
 
 def section_of(world: World, name: str) -> Document:
@@ -39,7 +42,7 @@ def section_of(world: World, name: str) -> Document:
 
 def contents(section: Document) -> list[str]:
     """Return the content types that a storage may hold."""
-    return [word for word in str(section.get("content", "images,rootdir")).split(",") if word]
+    return [word for word in str(section.get("content") or _HELD.get(section["type"], "images")).split(",") if word]
 
 
 def is_on(section: Document, node: str) -> bool:

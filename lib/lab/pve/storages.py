@@ -63,6 +63,9 @@ def digest(world: World) -> str:
 
 def _shown(world: World, name: str, section: Document) -> dict[str, Any]:
     shown = {key: value for key, value in section.items() if key not in _HIDDEN}
+    shown["content"] = ",".join(storage_state.contents(section))
+    if section["type"] in storage_state.SHARED_TYPES:
+        shown["shared"] = 1
     return shown | {"storage": name, "digest": digest(world)}
 
 

@@ -19,6 +19,7 @@ from lib.lab.world import Document, World
 
 FEATURES = ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"]
 CLOUDINIT_BYTES = 4 << 20
+_BACKUP = re.compile(r"vzdump-\w+-(\d+)-")
 _OWNER = re.compile(r"(?:vm|base)-(\d+)-")
 
 
@@ -28,9 +29,10 @@ def owner(volid: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def backed_up(volume: str) -> int:
-    """Return the VM id in a backup's name."""
-    return int(volume.rpartition("/")[2].split("-")[2])
+def backed_up(volume: str) -> int | None:
+    """Return the VM id in a backup's name, if it is one that vzdump gives."""
+    match = _BACKUP.match(volume.rpartition("/")[2])
+    return int(match[1]) if match else None
 
 
 def format_size(size: int) -> str:
@@ -74,9 +76,11 @@ class DirectoryStore:
         self, vmid: int, size: int, kind: str = "disk", format: str = "", used: int = 0, facts: Any = None
     ) -> str:
         """Make a new disk and return its volume id."""
-        suffix = format or ("qcow2" if kind == "cloudinit" else "raw")
+        suffix = format or ("qcow2" if kind == "cloudinit" else self._section.get("format", "raw"))
         stem = f"vm-{vmid}-cloudinit" if kind == "cloudinit" else f"vm-{vmid}-disk-{self._free_number(vmid)}"
         volid = f"{self._name}:{vmid}/{stem}.{suffix}"
+        if self.exists(volid):
+            raise TaskFailed(f"disk image '{self._path(volid)}' already exists")
         self._write(volid, size, suffix, used, dict(facts or {}))
         return volid
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.lab.files import Files
 from lib.lab.provenance import RECORDED, SCHEMA
-from lib.lab.pve import nodes, storage_state
+from lib.lab.pve import nodes, storage_state, volume_names
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, everyone, perm
 from lib.lab.pve.guest_disks import need_volume
@@ -63,9 +63,8 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
 
 
 def _of_backup(kind: str, file: str) -> dict[str, Any]:
-    if kind != "backup":
-        return {}
-    return {"subtype": "qemu", "vmid": backed_up(file)}
+    vmid = backed_up(file) if kind == "backup" else None
+    return {"subtype": "qemu", "vmid": vmid} if vmid else {}
 
 
 def _fits(kind: str, file: str) -> bool:
@@ -89,6 +88,8 @@ def _volid(call: Call) -> str:
     """Return the volume id that is meant; the storage may stand in it or beside it."""
     volume, storage = str(call["volume"]), call.get("storage")
     if ":" not in volume:
+        if not storage:
+            raise invalid(volume="no storage specified - incomplete volume ID")
         return f"{storage}:{volume}"
     named = volume.partition(":")[0]
     if storage and named != storage:
@@ -105,11 +106,11 @@ def allocate(call: Call) -> str:
         raise invalid(format=f"different storage formats ({call['format']} != {suffix})")
     section = storage_state.need_on(call.world, call["storage"], call.node)
     storage_state.need_active(call.world, call["storage"], section, call.node)
-    if not name.startswith(f"vm-{vmid}-"):
+    kind = suffix or call.get("format", section.get("format", "raw"))
+    if section["type"] == "dir":
+        volume_names.parse(section, f"{vmid}/{name}")
+    elif not name.startswith(f"vm-{vmid}-"):
         raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
-    kind = suffix or call.get("format", "raw")
-    if section["type"] == "dir" and not suffix:
-        name = f"{name}.{kind}"
     volid = f"{call['storage']}:{vmid}/{name}" if section["type"] == "dir" else f"{call['storage']}:{name}"
     held = store(call.world, call["storage"], call.node)
     if held.exists(volid):
@@ -124,46 +125,42 @@ def get_volume(call: Call) -> dict[str, Any]:
     storage = volid.partition(":")[0]
     need_volume(call, None, volid)
     section = storage_state.need_on(call.world, storage, call.node)
-    for entry in list_content(_about(call, storage)):
-        if entry["volid"] == volid:
-            path = storage_state.file_of(section, volid.partition(":")[2]) if section["type"] == "dir" else volid
-            shown = {"format": entry["format"], "path": path, "size": entry["size"]}
-            return shown | {"used": entry.get("used", entry["size"])}
-    raise failure(f"volume_size_info on '{volid}' failed - no such volume")
-
-
-def _about(call: Call, storage: str) -> Call:
-    return Call("root@pam", call.rights, call.world, call.now, call.node, {"storage": storage})
+    kind = volume_names.parse(section, volid.partition(":")[2])[0]
+    path = storage_state.file_of(section, volid.partition(":")[2]) if section["type"] == "dir" else volid
+    try:
+        facts = store(call.world, storage, call.node).facts(volid)
+    except TaskFailed:
+        raise failure(f"volume_size_info on '{volid}' failed") from None
+    if kind in ("images", "import"):
+        return {"format": facts["format"], "path": path, "size": facts["virtual_size"], "used": facts["used"]}
+    return {"format": "raw", "path": path, "size": facts["used"], "used": facts["used"]}
 
 
 def delete_volume(call: Call) -> str:
     """DELETE …/content/{volume}."""
     volid = _volid(call)
     storage = volid.partition(":")[0]
-    section = storage_state.need_on(call.world, storage, call.node)
-    if volid.partition(":")[2].startswith("backup/"):
+    section = storage_state.section_of(call.world, storage)
+    kind, vmid = volume_names.parse(section, volid.partition(":")[2])
+    vmid = backed_up(volid) if kind == "backup" else vmid
+    if kind == "backup" and vmid:
         call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
-        call.need(f"/vms/{backed_up(volid)}", "VM.Backup")
+        call.need(f"/vms/{vmid}", "VM.Backup")
     else:
         call.need(f"/storage/{storage}", "Datastore.Allocate")
-    if section["type"] == "dir" and ".." in volid.split("/"):
-        raise invalid(volume=f"unable to parse directory volume name '{volid.partition(':')[2]}'")
-    vmid = owner(volid)
-    guest = call.world.get("guest", str(vmid)) if vmid else None
-    used = [key for key, value in (guest or {}).get("config", {}).items() if str(value).split(",")[0] == volid]
-    if used:
-        raise failure(f"cannot remove volume '{volid}' - in use by VM {vmid} as '{used[0]}'")
-    return call.start("imgdel", storage, 2.0, volid=volid)
+    call.failed = "" if call.get("delay") else None
+    return call.start("imgdel", f"{vmid}@{storage}" if vmid else storage, 2.0, volid=volid)
 
 
 def _end_delete(world: World, task: Document) -> None:
     volid = task["args"]["volid"]
     storage, _, volume = volid.partition(":")
-    section = world.get("storage", storage) or {}
+    section = storage_state.need_on(world, storage, task["node"])
+    storage_state.need_active(world, storage, section, task["node"])
     held = store(world, storage, task["node"])
     if section["type"] == "rbd" or owner(volid) is not None:
         if held.children(volid):
-            raise TaskFailed(f"base volume '{volume}' is still in use (use by '{held.children(volid)[0]}')")
+            raise TaskFailed(f"base volume '{volume}' is still in use by linked clones")
         if section["type"] == "rbd" and not held.exists(volid):
             raise TaskFailed(f"rbd error: error opening image {volume}: (2) No such file or directory")
         held.free(volid)

@@ -25,7 +25,7 @@ _BLANKS = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"(?i:bc:24:11(:[0-9a-f]{2}){3})"), "<mac>"),
     (re.compile(r"creation-qemu=[\d.]+"), "creation-qemu="),
-    (re.compile(r"(pc-q35|pc-i440fx)-[\d.]+\+pve\d+"), r"\1"),
+    (re.compile(r"(pc-q35|pc-i440fx)-[\d.]+(\+pve\d+)?"), r"\1"),
     (re.compile(r"ctime=\d+"), "ctime="),
     (re.compile(r"instance-id: [0-9a-f]{40}"), "instance-id: "),
 )
