@@ -175,3 +175,47 @@ def test_shapes_differ_where_no_entry_is_like_another() -> None:
     assert not list(shapes("body", [{"a": 1}, {"b": 1}], [{"b": 2}]))
     assert list(shapes("body", [{"a": 1}], [{"b": 2}]))
     assert list(shapes("body", {"a": [1]}, {"a": {}}))
+
+
+# ------------------------------------------------------------------ odd forms
+
+
+@pytest.mark.parametrize("body", [None, {"raw": ""}, {"data": None}, {"data": []}, {"data": {}}, {"data": [{}]}])
+def test_a_recording_in_a_form_that_nobody_foresaw_is_replayed_to_its_end(tmp_path: Path, body: Any) -> None:
+    document = load(REST)
+    for exchange in document["exchanges"][::2]:
+        exchange["body"] = body
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(document))
+    assert len(replay(odd)) == len(document["exchanges"])
+
+
+def test_what_others_than_root_are_shown_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    document = load(REST)
+    refused = {"as": "rec@pve", "method": "GET", "params": {}, "path": "/nodes/pve/time", "status": 403}
+    refused |= {"reason": "Permission check failed (/nodes/pve, Sys.Audit)"}
+    refused |= {"body": {"data": None, "message": f"{refused['reason']}\n"}}
+    read = {"as": "root@pam", "method": "GET", "params": {}, "path": "/nodes/pve/time", "status": 200, "reason": "OK"}
+    read |= {"body": {"data": {"localtime": 1, "time": 1, "timezone": "Europe/Vienna"}}}
+    document["exchanges"] = [refused, read]
+    excerpt = tmp_path / "excerpt.json"
+    excerpt.write_text(json.dumps(document))
+    assert [result.differences for result in replay(excerpt)] == [[], []]
+
+
+HEADER = {"release": "8.4", "version": "8.4.14", "repoid": "b"}
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "release"), [(HEADER, "rest", 8), ("9.0.3", "rest", 9), (None, "rest-8.4", 8), (None, "rest", 9)]
+)
+def test_the_lab_has_the_version_that_was_recorded(tmp_path: Path, said: Any, name: str, release: int) -> None:
+    asked = {"as": "root@pam", "method": "POST", "params": {"roleid": "One", "privs": "VM.Monitor"}}
+    answer = {"status": 200, "reason": "OK", "body": {"data": None}}
+    if release == 9:
+        complaint = {"privs": "invalid format - invalid privilege 'VM.Monitor'\n"}
+        refused = {"data": None, "errors": complaint, "message": "Parameter verification failed.\n"}
+        answer = {"status": 400, "reason": "Parameter verification failed.", "body": refused}
+    recording = tmp_path / f"{name}.json"
+    recording.write_text(json.dumps({"pve_version": said, "exchanges": [asked | answer | {"path": "/access/roles"}]}))
+    assert [result.differences for result in replay(recording)] == [[]]

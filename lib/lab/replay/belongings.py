@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from typing import Any
@@ -11,12 +12,17 @@ from lib.lab.pve import guest_disks, storage_state
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guest_state import parse_size
 from lib.lab.pve.volume_stores import owner
-from lib.lab.replay.recording import NODE, Exchange
+from lib.lab.replay.recording import NODE, ROOT, Exchange
 from lib.lab.world import Document, World
 
 IMAGE_BYTES = 64 << 20  # virtual size of the disk image that the recording's web server gave out
 # What somebody set up on the machine.
 _SETTINGS = ("network", "dns", "time", "hosts", "/cluster/options")
+
+
+def unreadable() -> contextlib.suppress:
+    """Pass over what a recording has in a form that nobody foresaw: it shows nothing of how the host was."""
+    return contextlib.suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def reading(exchanges: list[Exchange], path: str) -> Document | None:
@@ -37,46 +43,53 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
     node, meta = world.get("node", NODE) or {}, world.get("meta", "lab") or {}
     seen: set[str] = set()
     for exchange in exchanges:
-        name = exchange.path.removeprefix(f"/nodes/{NODE}/")
-        if exchange.method != "GET" and name in _SETTINGS:
-            seen.add(name)
-        if exchange.method != "GET" or name in seen or exchange.params:
-            continue
-        data = exchange.data
-        if name == "network" and isinstance(data, list):
-            node["interfaces"] = data
-        elif name == "dns" and isinstance(data, dict):
-            meta |= {"nameservers": [data[key] for key in ("dns1", "dns2", "dns3") if key in data]}
-            meta |= {"domain": data.get("search", "")}
-        elif name == "time":
-            node["timezone"] = data["timezone"] if data else None
-        elif name == "hosts" and isinstance(data, dict):
-            files = Files(world, NODE)
-            files.mkdir("/etc", parents=True)
-            files.write("/etc/hosts", data["data"].encode())
-        elif exchange.path == "/cluster/resources" and isinstance(data, list):
-            world.put("meta", "sdn", {"reported": [each for each in data if each["type"] in ("sdn", "network")]})
-        elif exchange.path == "/cluster/options" and isinstance(data, dict):
-            world.put("meta", "options", {key: value for key, value in data.items() if key != "allowed-tags"})
-        elif exchange.path == "/nodes" and isinstance(data, list):
-            figures = next(
-                (each for each in data if "maxcpu" in each), {"maxcpu": node["cpus"], "maxmem": node["memory"]}
-            )
-            node |= {"cpus": figures["maxcpu"], "memory": figures["maxmem"]}
-        elif exchange.path == "/cluster/status" and isinstance(data, list):
-            node["address"] = next(each["ip"] for each in data if each["type"] == "node")
-        else:
-            continue
-        seen.add(name)
+        with unreadable():
+            _describe(world, exchange, node, meta, seen)
     world.put("node", NODE, node)
     world.put("meta", "lab", meta)
+
+
+def _describe(world: World, exchange: Exchange, node: Document, meta: Document, seen: set[str]) -> None:
+    """Take in what one reading shows of the machine, unless it was changed or read before."""
+    name = exchange.path.removeprefix(f"/nodes/{NODE}/")
+    if exchange.method != "GET" and name in _SETTINGS:
+        seen.add(name)
+    # Others than root are shown a part; what is refused shows nothing, but that the clock may be missing.
+    if exchange.method != "GET" or name in seen or exchange.params or exchange.identity != ROOT:
+        return
+    if exchange.status != 200 and not (name == "time" and exchange.status == 500):
+        return
+    data = exchange.data
+    if name == "network" and isinstance(data, list):
+        node["interfaces"] = data
+    elif name == "dns" and isinstance(data, dict):
+        meta |= {"nameservers": [data[key] for key in ("dns1", "dns2", "dns3") if key in data]}
+        meta |= {"domain": data.get("search", "")}
+    elif name == "time":
+        node["timezone"] = data["timezone"] if data else None
+    elif name == "hosts" and isinstance(data, dict):
+        files = Files(world, NODE)
+        files.mkdir("/etc", parents=True)
+        files.write("/etc/hosts", data["data"].encode())
+    elif exchange.path == "/cluster/resources" and isinstance(data, list):
+        world.put("meta", "sdn", {"reported": [each for each in data if each["type"] in ("sdn", "network")]})
+    elif exchange.path == "/cluster/options" and isinstance(data, dict):
+        world.put("meta", "options", {key: value for key, value in data.items() if key != "allowed-tags"})
+    elif exchange.path == "/nodes" and isinstance(data, list):
+        figures = next((each for each in data if "maxcpu" in each), {"maxcpu": node["cpus"], "maxmem": node["memory"]})
+        node |= {"cpus": figures["maxcpu"], "memory": figures["maxmem"]}
+    elif exchange.path == "/cluster/status" and isinstance(data, list):
+        node["address"] = next((each["ip"] for each in data if each["type"] == "node"), node["address"])
+    else:
+        return
+    seen.add(name)
 
 
 def internet(exchanges: list[Exchange]) -> dict[str, Any]:
     """Return what the recording's URLs served: size from the metadata, digest from the checksums that were right."""
     found: dict[str, Any] = {}
     for exchange in exchanges:
-        url, data = exchange.params.get("url"), exchange.data
+        url, data = str(exchange.params.get("url", "")), exchange.data
         if isinstance(data, dict) and "mimetype" in data and url:
             entry = {"size": data["size"], "sha256": "", "text": None, "mimetype": data["mimetype"]}
             found[url] = entry | {"facts": {"format": "qcow2", "virtual_size": IMAGE_BYTES}}

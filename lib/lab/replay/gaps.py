@@ -39,8 +39,9 @@ def unrecorded(exchanges: list[Exchange]) -> list[Unrecorded]:
         begun = task_of(exchange.data)
         if begun is not None:
             line.append((number, (*begun, str((exchange.task or {}).get("exitstatus", ""))), None))
-        if exchange.method == "GET" and exchange.path in _TASK_LISTS and exchange.status == 200:
-            line = _merged(line, [entry for entry in reversed(exchange.data) if "status" in entry], number)
+        shown = exchange.data if exchange.method == "GET" and exchange.path in _TASK_LISTS else None
+        if isinstance(shown, list):
+            line = _merged(line, [entry for entry in reversed(shown) if {"status", "upid"} <= set(entry)], number)
     return [Unrecorded(number, shown) for number, _, shown in line if shown is not None]
 
 
@@ -112,7 +113,9 @@ def _put_task(world: World, shown: Mapping[str, Any]) -> None:
 
 
 def _adopt(world: World, vmid: str, recorded: Mapping[str, Any]) -> None:
-    guest = world.get("guest", vmid) or {}
+    guest = world.get("guest", vmid)
+    if guest is None:
+        return
     for option, value in recorded.items():
         ours = guest["config"].get(option)
         if ours is None or blank(str(ours)) == blank(str(value)) or type(ours) is not type(value):

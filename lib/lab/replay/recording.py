@@ -106,14 +106,19 @@ def _requests(commands: list[Mapping[str, Any]]) -> Iterator[Exchange]:
         yield Exchange(ROOT, *request, status, reason, {"data": data})
 
 
-def version_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return release, version and repoid of the Proxmox VE that was recorded."""
+def version_of(document: Mapping[str, Any], name: str = "") -> dict[str, str]:
+    """Return release, version and repoid of the recorded Proxmox VE: the header, an answer or the name says them."""
     said = document.get("pve_version")
-    if isinstance(said, dict):
-        return {name: str(value) for name, value in said.items()}
-    text = str(said or "") + json.dumps(document.get("commands", []))
+    for shown in [said, *(exchange.data for exchange in exchanges_of(document) if exchange.path.endswith("/version"))]:
+        if isinstance(shown, dict) and {"release", "version", "repoid"} <= set(shown):
+            return {key: str(value) for key, value in shown.items()}
+    text = f"{said or ''} {json.dumps(document.get('commands', []))}"
     match = re.search(r"pve-manager/([\d.]+)/(\w+)", text)
-    version, repoid = match.groups() if match else (str(said or "9.2.11"), "0000000000000000")
+    if match:
+        version, repoid = match.groups()
+    else:
+        found = re.search(r"\d+\.\d+(\.\d+)?", f"{said or ''} {name}")
+        version, repoid = found[0] if found else "9.2.11", "0000000000000000"
     return {"release": ".".join(version.split(".")[:2]), "version": version, "repoid": repoid}
 
 
