@@ -189,3 +189,13 @@ def test_lists_of_tasks_are_filtered_as_in_pve_manager(host: Host) -> None:
 def test_an_unknown_path_or_method_is_not_implemented(host: Host) -> None:
     for method, path in (("GET", "/nosuch"), ("DELETE", "/version"), ("POST", f"{NODE}/qemu/abc/nosuch")):
         assert host.send(method, path).reason == f"Method '{method} {path}' not implemented"
+
+
+def test_what_stands_in_the_path_is_not_told_twice(host: Host) -> None:
+    """rest_handler of PVE::HTTPServer."""
+    told = host.refused("POST", f"{NODE}/qemu", node="pve", vmid=100)
+    assert told == {"node": "duplicate parameter (already defined in URI)"}
+
+
+def test_a_list_of_no_tasks_has_no_total(host: Host) -> None:
+    assert host.send("GET", f"{NODE}/tasks").body == {"data": []}

@@ -229,3 +229,39 @@ def test_an_unknown_path_is_journaled(simulated: Simulated, tmp_path: Path) -> N
         "task": None,
         "ms": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("OPTIONS", "/api2/json/version", "method 'OPTIONS' not available"),
+        ("HEAD", "/api2/json/version", "method 'HEAD' not available"),
+        ("PATCH", "/api2/json/nosuch", "method 'PATCH' not available"),
+        ("GET", "/api2/yaml/version", "no such uri"),
+        ("GET", "/nosuch", "no such file '/nosuch'"),
+        ("GET", "/api2/json/version/nosuch", "Method 'GET /version/nosuch' not implemented"),
+    ],
+)
+def test_what_there_is_not(simulated: Simulated, tmp_path: Path, method: str, path: str, told: str) -> None:
+    async def visitor(client: Client) -> None:
+        answer = await client.request(method, path, headers=await log_in(client))
+        assert (answer.status, answer.reason) == (501, told)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_the_web_interface_is_answered_in_its_own_form(simulated: Simulated, tmp_path: Path) -> None:
+    """prepare_response_data of PVE::APIServer::Formatter::Standard: what happened stands in the body alone."""
+
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        made = await client.post("/api2/extjs/pools", data={"poolid": "one"}, headers=headers)
+        assert await made.json() == {"data": None, "success": 1}
+        again = await client.post("/api2/extjs/pools", data={"poolid": "one"}, headers=headers)
+        told = {"message": "create pool failed: pool 'one' already exists\n", "status": 500, "success": 0}
+        assert (again.status, again.reason, await again.json()) == (200, "OK", {"data": None} | told)
+        wrong = await (await client.post("/api2/extjs/pools", headers=headers)).json()
+        assert (wrong["status"], list(wrong["errors"])) == (400, ["poolid"])
+        assert (await client.get("/api2/extjs/pools")).status == 401
+
+    visit(simulated, tmp_path, visitor)

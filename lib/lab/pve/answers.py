@@ -87,4 +87,5 @@ def not_implemented(method: str, path: str) -> Refusal:
 
 def success(data: Any, upid: str | None = None, extra: Mapping[str, Any] | None = None) -> Answer:
     """Return the 200 that carries `data` (and, for some lists, a total beside it)."""
-    return Answer(200, "OK", {"data": data} | dict(extra or {}), upid)
+    beside = {name: value for name, value in (extra or {}).items() if value}  # a total of none is not told
+    return Answer(200, "OK", {"data": data} | beside, upid)

@@ -38,7 +38,7 @@ from lib.lab.pve import (
     users,
     volumes,
 )
-from lib.lab.pve.answers import Answer, Refusal, failure, not_implemented, success
+from lib.lab.pve.answers import UNVERIFIED, Answer, Refusal, failure, not_implemented, success
 from lib.lab.pve.call import Call, Route, Rule, anybody
 from lib.lab.pve.checks import enforce
 from lib.lab.pve.params import NEWEST
@@ -143,6 +143,8 @@ class Api:
         if found is None:
             raise not_implemented(method, path)
         route, in_path = found
+        if twice := [name for name in given if name in in_path]:
+            raise Refusal(400, UNVERIFIED, {twice[0]: "duplicate parameter (already defined in URI)"})
         merged = dict(given) | in_path
         call = Call(identity, Rights(self.world), self.world, self.clock(), node, merged, self.ticket_key)
         if identity != ROOT:

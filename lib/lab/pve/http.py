@@ -23,6 +23,7 @@ from lib.lab.pve.api import Api
 from lib.lab.pve.authentication import identify
 
 PREFIXES = ("/api2/json", "/api2/extjs")
+METHODS = ("GET", "POST", "PUT", "DELETE")
 UNANSWERED_SECONDS = 3600.0
 UPLOAD_BYTES = 8 << 30
 
@@ -37,6 +38,8 @@ def respond(
     params: Mapping[str, Any],
 ) -> tuple[str, Answer]:
     """Authenticate and carry out one request; return who it was and the answer."""
+    if method not in METHODS:
+        return "", Refusal(501, f"method '{method}' not available", bodiless=True).answer()
     try:
         identity = identify(api, method, path, headers, cookies)
     except Refusal as refusal:
@@ -52,7 +55,8 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         began = time.monotonic()
         path = _path(request)
         if path is None:
-            return web.Response(status=501, reason=f"Method '{request.method} {request.path}' not implemented")
+            is_api = request.path.startswith("/api2")
+            return web.Response(status=501, reason="no such uri" if is_api else f"no such file '{request.path}'")
         subject = f"{node} {request.method} {path}"
         if not cluster.is_reached(api.world, node) or faults.take("reset", subject):
             return _cut(request)
@@ -88,7 +92,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         )
         if faults.take("reset", f"{subject} (after)") or (mischief is not None and mischief.loses(answer)):
             return _cut(request)
-        return _response(answer)
+        return _response(_for_ext_js(answer) if request.path.startswith("/api2/extjs") else answer)
 
     app = web.Application(client_max_size=UPLOAD_BYTES)
     app.router.add_route("*", "/{anything:.*}", handle)
@@ -119,6 +123,15 @@ def _cut(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
+
+
+def _for_ext_js(answer: Answer) -> Answer:
+    """Return an answer in the form that the web interface asks for: whatever it says, it is a success of HTTP."""
+    if answer.body is None:  # not let in
+        return answer
+    if answer.status < 400:
+        return Answer(answer.status, answer.reason, answer.body | {"success": 1}, answer.upid)
+    return Answer(200, "OK", answer.body | {"status": answer.status, "success": 0}, answer.upid)
 
 
 def _response(answer: Answer) -> web.Response:
