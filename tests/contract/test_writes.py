@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lib.lab.programs.proxmox import TABLES, request_of
+from lib.lab.programs.proxmox import request_of
+from lib.lab.programs.proxmox_commands import TABLES
 from tests.contract.official import problems, route
 from tests.contract.recordings import schema
 from tests.rehearsal.test_foundation import client, journal

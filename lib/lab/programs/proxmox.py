@@ -6,13 +6,15 @@ recording tells how text looks, JSON is printed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from lib.lab.programs import proxmox_text
 from lib.lab.programs.host import Host, Output
+from lib.lab.programs.proxmox_commands import TABLES, Entry
 from lib.lab.provenance import RECORDED, belief
 from lib.lab.pve import api
 from lib.lab.pve.answers import Answer
@@ -23,133 +25,6 @@ ROOT = "root@pam"
 SECONDS = {"qm": 0.6, "pveum": 0.38, "pvesm": 0.38, "pvesh": 0.68}
 FORMAT_OPTIONS = ("output-format", "human-readable", "noborder", "noheader", "quiet")
 UNKNOWN = "property is not defined in schema"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One subcommand: the request it makes, the operands it takes, and how the answer is shown."""
-
-    method: str
-    path: str
-    operands: tuple[str, ...] = ()
-    show: Callable[[Any], str] | None = None
-    formats: bool = False
-
-
-# ------------------------------------------------------------------ showing
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-
-
-def _config(data: dict[str, Any]) -> str:
-    return "".join(f"{key}: {_encoded(value)}\n" for key, value in sorted(data.items()) if key != "digest")
-
-
-def _encoded(value: Any) -> str:
-    """Return a configuration value on one line; a description's newlines are percent-encoded."""
-    return str(value).replace("%", "%25").replace("\n", "%0A") if "\n" in str(value) else str(value)
-
-
-def _status(data: dict[str, Any]) -> str:
-    return f"status: {data['status']}\n"
-
-
-def _guests(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    out = f"{'VMID':>10} {'NAME':<20} {'STATUS':<10} {'MEM(MB)':<10} {'BOOTDISK(GB)':>12} {'PID':<10}\n"
-    for row in sorted(rows, key=lambda row: int(row["vmid"])):
-        memory, disk = int(row.get("maxmem", 0)) >> 20, int(row.get("maxdisk", 0)) / (1 << 30)
-        head = f"{row['vmid']:>10} {row.get('name', ''):<20} {row['status']:<10} {memory:<10}"
-        out += f"{head} {disk:>12.2f} {row.get('pid', 0):<10}\n"
-    return out
-
-
-def _storages(rows: list[dict[str, Any]]) -> str:
-    width = max((len(row["storage"]) + 1 for row in rows), default=0)
-    form = f"%-{width}s %10s %10s %15s %15s %15s %8s\n"
-    out = form % ("Name", "Type", "Status", "Total (KiB)", "Used (KiB)", "Available (KiB)", "%")
-    for row in sorted(rows, key=lambda row: str(row["storage"])):
-        state = "active" if row.get("active") else "inactive" if row.get("enabled", 1) else "disabled"
-        total, used, free = (int(row.get(key, 0)) // 1024 for key in ("total", "used", "avail"))
-        percent = f"{used * 100 / total:.2f}%" if total else "N/A"
-        out += form % (row["storage"], row["type"], state, total, used, free, percent)
-    return out
-
-
-def _volumes(rows: list[dict[str, Any]]) -> str:
-    width = max((len(row["volid"]) for row in rows), default=0)
-    out = f"{'Volid':<{width}} {'Format':<7} {'Type':<9} {'Size':>14} VMID\n"
-    for row in rows:
-        line = f"{row['volid']:<{width}} {row['format']:<7} {row['content']:<9} {row['size']:>14} {row.get('vmid', '')}"
-        out += f"{line.rstrip()}\n"
-    return out
-
-
-# -------------------------------------------------------------------- table
-
-VM = "/nodes/{node}/qemu/{vmid}"
-USER, TOKEN = "/access/users/{userid}", "/access/users/{userid}/token/{tokenid}"
-QM = {
-    "list": Entry("GET", "/nodes/{node}/qemu", (), _guests),
-    "create": Entry("POST", "/nodes/{node}/qemu", ("vmid",)),
-    "config": Entry("GET", f"{VM}/config", ("vmid",), _config),
-    "pending": Entry("GET", f"{VM}/pending", ("vmid",), _json),
-    "status": Entry("GET", f"{VM}/status/current", ("vmid",), _status),
-    "set": Entry("PUT", f"{VM}/config", ("vmid",)),
-    "clone": Entry("POST", f"{VM}/clone", ("vmid", "newid")),
-    "destroy": Entry("DELETE", VM, ("vmid",)),
-    "template": Entry("POST", f"{VM}/template", ("vmid",)),
-    "start": Entry("POST", f"{VM}/status/start", ("vmid",)),
-    "stop": Entry("POST", f"{VM}/status/stop", ("vmid",)),
-    "shutdown": Entry("POST", f"{VM}/status/shutdown", ("vmid",)),
-    "reboot": Entry("POST", f"{VM}/status/reboot", ("vmid",)),
-    "reset": Entry("POST", f"{VM}/status/reset", ("vmid",)),
-    "migrate": Entry("POST", f"{VM}/migrate", ("vmid", "target")),
-    "disk resize": Entry("PUT", f"{VM}/resize", ("vmid", "disk", "size")),
-    "resize": Entry("PUT", f"{VM}/resize", ("vmid", "disk", "size")),
-    "snapshot": Entry("POST", f"{VM}/snapshot", ("vmid", "snapname")),
-    "listsnapshot": Entry("GET", f"{VM}/snapshot", ("vmid",), _json),
-    "delsnapshot": Entry("DELETE", f"{VM}/snapshot/{{snapname}}", ("vmid", "snapname")),
-}
-PVEUM = {
-    "user list": Entry("GET", "/access/users", (), _json, formats=True),
-    "user add": Entry("POST", "/access/users", ("userid",)),
-    "user modify": Entry("PUT", USER, ("userid",)),
-    "user delete": Entry("DELETE", USER, ("userid",)),
-    "user permissions": Entry("GET", "/access/permissions", ("userid",), _json, formats=True),
-    "user token add": Entry("POST", TOKEN, ("userid", "tokenid"), _json, formats=True),
-    "user token modify": Entry("PUT", TOKEN, ("userid", "tokenid"), _json, formats=True),
-    "user token remove": Entry("DELETE", TOKEN, ("userid", "tokenid")),
-    "user token delete": Entry("DELETE", TOKEN, ("userid", "tokenid")),
-    "user token list": Entry("GET", "/access/users/{userid}/token", ("userid",), _json, formats=True),
-    "group list": Entry("GET", "/access/groups", (), _json, formats=True),
-    "group add": Entry("POST", "/access/groups", ("groupid",)),
-    "group delete": Entry("DELETE", "/access/groups/{groupid}", ("groupid",)),
-    "role list": Entry("GET", "/access/roles", (), _json, formats=True),
-    "role add": Entry("POST", "/access/roles", ("roleid",)),
-    "role modify": Entry("PUT", "/access/roles/{roleid}", ("roleid",)),
-    "role delete": Entry("DELETE", "/access/roles/{roleid}", ("roleid",)),
-    "acl list": Entry("GET", "/access/acl", (), _json, formats=True),
-    "acl modify": Entry("PUT", "/access/acl", ("path",)),
-    "acl delete": Entry("PUT", "/access/acl", ("path",)),
-    "realm list": Entry("GET", "/access/domains", (), _json, formats=True),
-    "pool list": Entry("GET", "/pools", (), _json, formats=True),
-    "pool add": Entry("POST", "/pools", ("poolid",)),
-    "pool delete": Entry("DELETE", "/pools/{poolid}", ("poolid",)),
-    "passwd": Entry("PUT", "/access/password", ("userid",)),
-}
-PVESM = {
-    "status": Entry("GET", "/nodes/{node}/storage", (), _storages),
-    "list": Entry("GET", "/nodes/{node}/storage/{storage}/content", ("storage",), _volumes),
-    "add": Entry("POST", "/storage", ("type", "storage")),
-    "set": Entry("PUT", "/storage/{storage}", ("storage",)),
-    "remove": Entry("DELETE", "/storage/{storage}", ("storage",)),
-    "free": Entry("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}", ("volume",)),
-}
-TABLES = {"qm": QM, "pveum": PVEUM, "pvesm": PVESM}
 
 
 def _usage(program: str, name: str, entry: Entry) -> str:
@@ -174,18 +49,22 @@ def _options(words: list[str]) -> tuple[dict[str, str], list[str]]:
     return found, rest
 
 
+def _helpless(program: str, problem: str) -> Output:
+    rows = "".join(f"       {_usage(program, name, entry)}" for name, entry in sorted(TABLES[program].items()))
+    told = f"ERROR: {problem}\nUSAGE: {program} <COMMAND> [ARGS] [OPTIONS]\n\n{rows}"
+    return Output(255, "", told, seconds=SECONDS[program])
+
+
 def _table_program(program: str) -> Callable[[Host, list[str], bytes], Output]:
     table = TABLES[program]
 
     def run(host: Host, argv: list[str], stdin: bytes) -> Output:
         if not argv:
-            rows = "".join(f"       {_usage(program, name, entry)}" for name, entry in sorted(table.items()))
-            told = f"ERROR: no command specified\nUSAGE: {program} <COMMAND> [ARGS] [OPTIONS]\n\n{rows}"
-            return Output(255, "", told, seconds=SECONDS[program])
+            return _helpless(program, "no command specified")
         name = next((" ".join(argv[:n]) for n in (3, 2, 1) if " ".join(argv[:n]) in table), None)
         if name is None:
             extra = _extra(program, host, argv)
-            return extra or Output(255, "", f"ERROR: unknown command '{program} {argv[0]}'\n", seconds=SECONDS[program])
+            return extra or _helpless(program, f"unknown command '{program} {argv[0]}'")
         return _run(program, host, name, table[name], argv[len(name.split()) :])
 
     return run
@@ -193,9 +72,13 @@ def _table_program(program: str) -> Callable[[Host, list[str], bytes], Output]:
 
 def _extra(program: str, host: Host, argv: list[str]) -> Output | None:
     """Run what is no request: `pvesm path VOLUME`."""
+    if program == "qm" and len(argv) == 2 and argv[0] == "unlock":
+        return _unlock(host, argv[1])
     if program != "pvesm" or len(argv) != 2 or argv[0] != "path":
         return None
-    storage, _, volume = argv[1].partition(":")
+    storage, sign, volume = argv[1].partition(":")
+    if not sign:
+        return Output(255, "", f"unable to parse volume ID '{argv[1]}'\n", seconds=SECONDS[program])
     found = host.world.get("storage", storage)
     if found is None:
         return Output(255, "", f"storage '{storage}' does not exist\n", seconds=SECONDS[program])
@@ -213,6 +96,15 @@ def _extra(program: str, host: Host, argv: list[str]) -> Output | None:
     return Output(0, f"{found['path']}/{inner}\n", seconds=SECONDS[program])
 
 
+def _unlock(host: Host, vmid: str) -> Output:
+    guest = host.world.get("guest", vmid)
+    if guest is None or guest["node"] != host.node:
+        missing = f"Configuration file 'nodes/{host.node}/qemu-server/{vmid}.conf' does not exist\n"
+        return Output(2, "", missing, seconds=SECONDS["qm"])
+    host.world.put("guest", vmid, guest | {"lock": ""})
+    return Output(0, "", seconds=SECONDS["qm"])
+
+
 def _run(program: str, host: Host, name: str, entry: Entry, words: list[str]) -> Output:
     params, rest = _options(words)
     shown = {key: params.pop(key) for key in FORMAT_OPTIONS if key in params}
@@ -224,7 +116,14 @@ def _run(program: str, host: Host, name: str, entry: Entry, words: list[str]) ->
     answer = _call(host, entry.method, path, params)
     if answer.status != 200:
         return _refused(program, answer, usage)
-    return _finished(program, host, answer, entry.show, shown)
+    show = entry.show
+    if (program, name) == ("pvesm", "status"):
+        show = partial(proxmox_text.storages, version=major(host.world))
+    done = _finished(program, host, answer, show, shown)
+    if (program, name) == ("qm", "set"):
+        told = "".join(f" -{key} {'<hidden>' if key == 'cipassword' else params[key]}" for key in sorted(params))
+        return replace(done, stdout=f"update VM {rest[0]}:{told}\n")
+    return done
 
 
 def _request(name: str, entry: Entry, params: dict[str, str], rest: list[str], node: str) -> tuple[str, dict[str, str]]:
@@ -288,7 +187,7 @@ def _finished(
     data = (answer.body or {}).get("data")
     if answer.upid is None:
         if "output-format" in shown and show is not None:
-            return Output(0, _json(data), seconds=seconds)
+            return Output(0, proxmox_text.as_json(data), seconds=seconds)
         return Output(0, show(data) if show is not None and data is not None else "", seconds=seconds)
     task = host.world.get("task", answer.upid) or {}
     scale = float(host.meta().get("task_scale") or 0)
@@ -327,7 +226,7 @@ def pvesh(host: Host, argv: list[str], stdin: bytes) -> Output:
     if answer.status != 200:
         return _refused("pvesh", answer, usage)
     has_data = (answer.body or {}).get("data") is not None
-    return _finished("pvesh", host, answer, _json if has_data else None, shown)
+    return _finished("pvesh", host, answer, proxmox_text.as_json if has_data else None, shown)
 
 
 PROGRAMS = {program: _table_program(program) for program in TABLES} | {"pvesh": pvesh}
