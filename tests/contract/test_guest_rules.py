@@ -200,6 +200,39 @@ def test_some_options_are_root_s_alone(host: Host) -> None:
         assert (answer.body or {})["errors"] == {name: "Only root may use this option."}
 
 
+# --------------------------------------------------------------------- clones
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"pool": "p"}, "Permission check failed (pool 'p' does not exist)"),
+        ({"target": "other"}, "no such cluster node 'other'"),
+        ({"storage": "nosuch"}, "storage 'nosuch' does not exist"),
+        ({"storage": "isos"}, {"storage": "storage 'isos' does not support vm images"}),
+        ({"snapname": "one"}, "snapshot 'one' does not exist"),
+        ({"full": 0, "storage": "made"}, "parameter 'storage' not allowed for linked clones"),
+        ({"full": 0, "format": "raw"}, "parameter 'format' not allowed for linked clones"),
+        ({"newid": 100, "full": 0}, "unable to create VM 100: config file already exists"),
+        ({"full": 0}, "Linked clone feature is not supported for 'local:100/vm-100-disk-0.qcow2' (scsi0)"),
+    ],
+)
+def test_a_clone_is_refused(host: Host, given: dict[str, Any], told: Any) -> None:
+    """clone_vm of PVE::API2::Qemu, in its order."""
+    host.data("POST", "/storage", storage="isos", type="dir", path="/mnt/isos", content="iso")
+    assert host.refused("POST", f"{GUEST}/clone", **{"newid": 101} | given) == told
+
+
+def test_a_snapshot_is_cloned_as_it_was(host: Host) -> None:
+    host.task("POST", f"{GUEST}/snapshot", snapname="one")
+    host.data("PUT", f"{GUEST}/config", cores=4, delete="vmgenid")
+    assert host.task("POST", f"{GUEST}/clone", newid=101, snapname="one") == "OK"
+    assert host.task("POST", f"{GUEST}/clone", newid=102, description="copied") == "OK"
+    first, second = (host.data("GET", f"{NODE}/qemu/{vmid}/config") for vmid in (101, 102))
+    assert ("cores" in first, "vmgenid" in first, first["name"]) == (False, True, "Copy-of-VM-guest")
+    assert (second["cores"], "vmgenid" in second, second["description"]) == (4, False, "copied")
+
+
 # ------------------------------------------------------------------ snapshots
 
 

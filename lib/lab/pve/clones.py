@@ -7,11 +7,12 @@ import uuid
 from typing import Any
 
 from lib.lab.provenance import RECORDED
-from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, storage_state
+from lib.lab.pve import guest_disks, guest_options, guest_rights, storage_state
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, perm
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
+from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import format_size, owner, store
 from lib.lab.world import Document, World
@@ -34,42 +35,71 @@ def clone(call: Call) -> str:
         raise failure(f"VM is locked ({guest['lock']})")
     if storage is not None:
         _need_target(call, storage, target)
+    config = _source(guest, call.get("snapname"))
     full = bool(call.get("full", 0 if guest["config"].get("template") else 1))
-    if storage is not None and not full:
-        raise failure("parameter 'storage' not allowed for linked clones")
-    _check_drives(call, guest, storage, target, full)
-    guest_rights.need_bridges(call, guest["config"])
+    for name in ("storage", "format"):
+        if name in call.params and not full:
+            raise failure(f"parameter '{name}' not allowed for linked clones")
+    shared = _need_storages(call, config, storage)
+    guest_rights.need_bridges(call, config)
+    if target != call.node and not shared:
+        raise failure(f"can't clone VM to node '{target}' (VM uses local storage)")
     if call.world.get("guest", str(newid)) is not None:
         raise failure(f"unable to create VM {newid}: config file already exists")
-    shown = {"name": call.get("name", f"Copy-of-VM-{guest['config'].get('name', vmid)}")}
+    _need_features(call, config, full, guest["status"] == "running")
+    shown = {"name": call.get("name", f"Copy-of-VM-{config.get('name', vmid)}")}
     new = {"vmid": newid, "node": target, "config": shown, "pool": None, "status": "stopped", "started": None}
     call.world.put("guest", str(newid), new | {"lock": "clone", "agent": {}, "pending": {}, "snapshots": {}})
-    args = {name: call.get(name, "") for name in ("storage", "format", "description", "pool")}
+    args = {name: call.get(name, "") for name in ("storage", "format", "description", "pool", "snapname")}
     args |= {"newid": newid, "full": full, "target": target, "name": shown["name"]}
     return call.start("qmclone", vmid, FULL_SECONDS if full else LINKED_SECONDS, provisional=newid, **args)
 
 
+def _source(guest: Document, snapname: str | None) -> Document:
+    """Return the configuration that is cloned: the present one, or that of a snapshot."""
+    if snapname is None:
+        return dict(guest["config"])
+    if snapname not in guest.get("snapshots", {}):
+        raise failure(f"snapshot '{snapname}' does not exist")
+    return dict(guest["snapshots"][snapname]["config"])
+
+
 def _need_target(call: Call, storage: str, target: str) -> None:
-    call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
-    section = storage_state.need_on(call.world, storage, target)
+    section = storage_state.need_on(call.world, storage, call.node)
     if "images" not in storage_state.contents(section):
         raise invalid(storage=f"storage '{storage}' does not support vm images")
+    if target != call.node:
+        storage_state.need_on(call.world, storage, target)
+        if not storage_state.is_shared(section):
+            raise failure(f"can't clone to non-shared storage '{storage}'")
 
 
-def _check_drives(call: Call, guest: Document, storage: str | None, target: str, full: bool) -> None:
-    for option, value in guest["config"].items():
+def _need_storages(call: Call, config: Document, storage: str | None) -> bool:
+    """Refuse unless the caller may use the storages of the copies; return whether all disks are on shared ones."""
+    shared = True
+    for option, value in config.items():
         volid = guest_disks.volume_of(value) if is_drive(option) else ""
         if not volid:
             continue
         home = volid.partition(":")[0]
-        section = storage_state.section_of(call.world, home)
-        disc = guest_disks.is_cdrom(guest_disks.parse(option, value))
-        if not disc:
+        shared = storage_state.is_shared(storage_state.section_of(call.world, home)) and shared
+        if not guest_disks.is_cdrom(guest_disks.parse(option, value)):
             call.need(f"/storage/{storage or home}", "Datastore.AllocateSpace")
-        if target != call.node and not storage_state.is_shared(section):
-            raise failure(f"Can't clone VM to node '{target}' (VM uses local storage)")
-        if not full and not disc and "base-" not in volid:
-            raise failure(f"Linked clone feature is not supported for drive '{option}'")
+    return shared
+
+
+def _need_features(call: Call, config: Document, full: bool, running: bool) -> None:
+    """Refuse what a disk cannot: only the base disks of a template have linked clones."""
+    of = " a snapshot of" if call.get("snapname") else ""
+    for option in sorted(config):
+        volid = guest_disks.volume_of(config[option]) if is_drive(option) else ""
+        if option == "tpmstate0" and full and running and not of:
+            raise failure("cannot clone TPM state while VM is running")
+        if not volid or full or option == "tpmstate0" or "base-" in volid:
+            continue
+        if not guest_disks.is_cdrom(guest_disks.parse(option, config[option])):
+            what = f"{of} '{volid}' ({option})" if major(call.world) >= 9 else f" drive '{option}'"
+            raise failure(f"Linked clone feature is not supported for{what}")
 
 
 def _end_clone(world: World, task: Document) -> None:
@@ -79,17 +109,20 @@ def _end_clone(world: World, task: Document) -> None:
     new = world.get("guest", str(args["newid"]))
     if new is None:
         raise TaskFailed(f"unable to find configuration file for VM {args['newid']} on node '{args['target']}'")
-    config = {key: value for key, value in source["config"].items() if not _NOT_CLONED.fullmatch(key)}
+    config = {
+        key: value for key, value in _source(source, args["snapname"] or None).items() if not _NOT_CLONED.fullmatch(key)
+    }
     for option in sorted(config):
         if is_drive(option):
             config[option] = _drive(world, task, option, config[option])
         elif re.fullmatch(r"net\d+", option):
             config[option] = guest_options.network(str(config[option]), fresh=True)
     uuids = re.sub(r"uuid=[^,]+", f"uuid={uuid.uuid4()}", str(config.get("smbios1", "")))
-    config |= {"smbios1": uuids or f"uuid={uuid.uuid4()}", "vmgenid": str(uuid.uuid4()), "name": args["name"]}
+    config |= {"smbios1": uuids or f"uuid={uuid.uuid4()}", "name": args["name"]}
+    if config.get("vmgenid"):
+        config["vmgenid"] = str(uuid.uuid4())
     if args["description"]:
         config["description"] = args["description"]
-    config |= guest_state.fresh_identity(config, task["starttime"])
     world.put("guest", str(args["newid"]), new | {"config": config, "lock": "", "pool": args["pool"] or None})
 
 
