@@ -170,9 +170,22 @@ def test_a_password_is_shown_as_stars(host: Host) -> None:
 # ---------------------------------------------------------------------- power
 
 
+NOT_HERE = "unable to find configuration file for VM 999 on node 'pve'"
+
+
 @pytest.mark.parametrize("verb", ["reset", "reboot", "suspend", "resume"])
 def test_what_needs_a_running_guest_is_refused_at_once(host: Host, verb: str) -> None:
     assert host.refused("POST", f"{GUEST}/status/{verb}") == "VM 100 not running"
+    assert host.refused("POST", f"{NODE}/qemu/999/status/{verb}") == NOT_HERE
+
+
+@pytest.mark.parametrize("verb", ["stop", "shutdown"])
+def test_a_guest_that_is_off_may_be_switched_off_whatever_works_on_it(host: Host, verb: str) -> None:
+    assert host.task("POST", f"{NODE}/qemu/999/status/{verb}") == NOT_HERE
+    host.data("PUT", f"{GUEST}/config", lock="backup")
+    assert host.task("POST", f"{GUEST}/status/{verb}") == "OK"
+    assert host.task("POST", f"{GUEST}/status/start") == "VM is locked (backup)"
+    assert host.refused("GET", f"{NODE}/qemu/999/feature", feature="clone") == NOT_HERE
 
 
 def test_starting_stopping_and_their_ends(host: Host) -> None:
@@ -299,8 +312,19 @@ def test_giving_a_disk_to_another_guest(host: Host) -> None:
     assert host.refused("POST", path, disk="scsi0", target__vmid=101) == "could not find target VM 101"
     host.task("POST", f"{NODE}/qemu", vmid=101)
     assert host.task("POST", path, disk="scsi0", target__vmid=101, target__disk="scsi3") == "OK"
-    assert "scsi0" not in config(host)
+    assert ("scsi0" in config(host), config(host)["boot"]) == (False, "order=")
     assert host.data("GET", f"{NODE}/qemu/101/config")["scsi3"] == "local:101/vm-101-disk-0.qcow2,size=1G"
+
+
+def test_a_disk_of_a_snapshot_stays(host: Host) -> None:
+    path, there = f"{GUEST}/move_disk", {"disk": "scsi0", "storage": "made", "delete": 1}
+    changed = "VM 101: detected modified configuration - file changed by other user? Try again."
+    host.task("POST", f"{NODE}/qemu", vmid=101)
+    assert host.refused("POST", path, disk="scsi0", target__vmid=101, target__digest="0" * 40) == changed
+    host.task("POST", f"{GUEST}/snapshot", snapname="one")
+    assert host.refused("POST", path, **there) == "you can't move a disk with snapshots and delete the source"
+    told = host.refused("POST", path, disk="scsi0", target__vmid=101)
+    assert told == "Can't move disk used by a snapshot to another VM"
 
 
 def test_resizing_shows_what_is_wrong_in_the_task(host: Host) -> None:

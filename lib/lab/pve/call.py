@@ -56,6 +56,13 @@ class Call(Caller):
             raise failure(f"Configuration file 'nodes/{self.node}/qemu-server/{wanted}.conf' does not exist")
         return found
 
+    def need_there(self, vmid: int) -> dict[str, Any]:
+        """Return a guest that must be on this node, in the words of what looks first whether it runs."""
+        found = self.world.get("guest", str(vmid))
+        if found is None or found["node"] != self.node:
+            raise failure(f"unable to find configuration file for VM {vmid} on node '{self.node}'")
+        return found
+
     def start(self, kind: str, id: object, seconds: float, **args: Any) -> str:
         """Start a task on this node; `provisional` and `log` are for the task itself, the rest for its effect."""
         provisional, log = args.pop("provisional", None), args.pop("log", None)

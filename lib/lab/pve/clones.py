@@ -24,17 +24,15 @@ _NOT_CLONED = re.compile(r"unused\d+|template|lock|parent")
 def clone(call: Call) -> str:
     """POST …/clone: a template is cloned linked unless told otherwise."""
     vmid, newid, storage, target = call["vmid"], call["newid"], call.get("storage"), call.get("target", call.node)
+    guest = call.need_there(vmid)
     if call.get("pool") and call.world.get("pool", call["pool"]) is None:
         raise Refusal(403, f"Permission check failed (pool '{call['pool']}' does not exist)")
     if call.world.get("node", target) is None:
         raise failure(f"no such cluster node '{target}'")
-    guest = call.world.get("guest", str(vmid))
-    if guest is None or guest["node"] != call.node:
-        raise failure(f"unable to find configuration file for VM {vmid} on node '{call.node}'")
-    if guest.get("lock"):
-        raise failure(f"VM is locked ({guest['lock']})")
     if storage is not None:
         _need_target(call, storage, target)
+    if guest.get("lock"):
+        raise failure(f"VM is locked ({guest['lock']})")
     config = _source(guest, call.get("snapname"))
     full = bool(call.get("full", 0 if guest["config"].get("template") else 1))
     for name in ("storage", "format"):

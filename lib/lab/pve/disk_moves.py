@@ -8,7 +8,7 @@ from lib.lab.provenance import SCHEMA
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
-from lib.lab.pve.guest_config import add_unused, need_unlocked
+from lib.lab.pve.guest_config import add_unused, need_unlocked, out_of_boot_order
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.guests import present
 from lib.lab.pve.params import print_properties
@@ -49,8 +49,16 @@ def move(call: Call) -> str:
         raise failure("you can't move to the same storage with same format")
     if "images" not in storage_state.contents(storage_state.need_on(call.world, storage, call.node)):
         raise invalid(storage=f"storage '{storage}' does not support vm images")
+    if call.get("delete") and _is_in_snapshot(guest, disk):
+        raise failure("you can't move a disk with snapshots and delete the source")
     args = {name: call.get(name, "") for name in ("disk", "storage", "format", "delete")}
     return call.start("qmmove", call["vmid"], SECONDS, **args)
+
+
+def _is_in_snapshot(guest: Document, disk: str) -> bool:
+    volid = guest_disks.volume_of(guest["config"][disk])
+    kept = (snapshot["config"].get(disk, "") for snapshot in guest.get("snapshots", {}).values())
+    return any(guest_disks.volume_of(value) == volid for value in kept)
 
 
 def _parse(disk: str, value: Any) -> dict[str, Any]:
@@ -92,12 +100,16 @@ def _reassign(call: Call, target: int) -> str:
         need_unlocked(guest)
     if source["config"].get("template") or other["config"].get("template"):
         raise failure("Can't move disks from or to template VMs")
+    _need_unchanged(call, vmid, source, "digest")
+    _need_unchanged(call, target, other, "target-digest")
     if disk not in source["config"]:
         raise failure(f"Disk '{disk}' for VM '{vmid}' does not exist")
     if wanted in other["config"]:
         raise failure(f"Target disk key '{wanted}' is already in use for VM '{target}'")
     if is_drive(disk) and guest_disks.is_cdrom(_parse(disk, source["config"][disk])):
         raise failure("CD drive contents can't be moved to another VM")
+    if _is_in_snapshot(source, disk):
+        raise failure("Can't move disk used by a snapshot to another VM")
     if source["status"] == "running" and is_drive(disk):
         raise failure("Cannot move disk to another VM while the source VM is running - detach first")
     storage = guest_disks.volume_of(source["config"][disk]).partition(":")[0]
@@ -107,12 +119,18 @@ def _reassign(call: Call, target: int) -> str:
     )
 
 
+def _need_unchanged(call: Call, vmid: int, guest: Document, name: str) -> None:
+    if call.get(name) not in (None, guest_state.digest(guest["config"])):
+        raise failure(f"VM {vmid}: {_CHANGED}")
+
+
 def _end_reassign(world: World, task: Document) -> None:
     args, node = task["args"], task["node"]
     source, other = (world.get("guest", str(args[name])) for name in ("vmid", "target"))
     if source is None or other is None:
         raise TaskFailed(f"could not find VM {args['vmid'] if source is None else args['target']}")
     drive = _parse(args["disk"], source["config"].pop(args["disk"]))
+    out_of_boot_order(source["config"], args["disk"])
     old = str(drive["file"])
     storage = old.partition(":")[0]
     drive["file"] = guest_disks.copy(world, node, node, old, args["target"], storage, "")
@@ -126,7 +144,7 @@ def _end_reassign(world: World, task: Document) -> None:
 
 def feature(call: Call) -> dict[str, Any]:
     """GET …/feature: whether the disks can be snapshotted, cloned (a base disk's linked clone), copied."""
-    guest = call.guest()
+    guest = call.need_there(call["vmid"])
     config = guest["config"]
     if "snapname" in call.params and call["snapname"] not in guest.get("snapshots", {}):
         raise failure(f"snapshot '{call['snapname']}' does not exist")

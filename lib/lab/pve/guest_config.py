@@ -197,7 +197,7 @@ def _apply(
     config = guest["config"]
     _need_drives(guest, given, removed)
     for option in removed:
-        _out_of_boot_order(config, option)
+        out_of_boot_order(config, option)
         if option == "lock":
             guest["lock"] = ""
         elif option in config and (is_drive(option) or option.startswith("unused")):
@@ -217,7 +217,8 @@ def _apply(
     world.put("guest", str(vmid), guest)
 
 
-def _out_of_boot_order(config: Document, option: str) -> None:
+def out_of_boot_order(config: Document, option: str) -> None:
+    """Boot no longer from a device that goes away."""
     key, _, devices = str(config.get("boot", "")).partition("=")
     if key == "order" and option in devices.split(";"):
         config["boot"] = f"order={';'.join(name for name in devices.split(';') if name != option)}"

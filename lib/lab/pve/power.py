@@ -36,9 +36,7 @@ def _begin(call: Call, kind: str) -> str:
 
 def _need_running(call: Call) -> None:
     call.root_only("skiplock", "nocheck")
-    guest = call.world.get("guest", str(call["vmid"]))
-    if guest is None or guest["node"] != call.node:
-        raise failure(f"Configuration file 'nodes/{call.node}/qemu-server/{call['vmid']}.conf' does not exist")
+    guest = call.need_there(call["vmid"])
     if guest["status"] != "running" and guest.get("lock") != "suspended":
         raise failure(f"VM {call['vmid']} not running")
 
@@ -132,6 +130,11 @@ def _settled(guest: Document) -> Document:
 
 
 def _end_off(world: World, task: Document) -> None:
+    guest = world.get("guest", task["id"])
+    if guest is None or guest["node"] != task["node"]:
+        raise TaskFailed(f"unable to find configuration file for VM {task['id']} on node '{task['node']}'")
+    if guest["status"] != "running":  # nobody looks at its lock then
+        return
     guest = present(world, task)
     world.put("guest", task["id"], _settled(guest) | {"status": "stopped", "started": None})
 
