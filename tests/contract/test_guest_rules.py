@@ -331,7 +331,9 @@ def test_resizing_shows_what_is_wrong_in_the_task(host: Host) -> None:
     path = f"{GUEST}/resize"
     assert host.task("PUT", path, disk="scsi9", size="+1G") == "disk 'scsi9' does not exist"
     assert host.task("PUT", path, disk="scsi0", size="10M") == "shrinking disks is not supported"
-    assert host.task("PUT", path, disk="ide2", size="+1G") == "you can't resize a cdrom"
+    assert host.task("PUT", path, disk="ide2", size="+1G") == "unable to parse volume ID 'none'"
+    host.data("PUT", f"{GUEST}/config", ide0="local:cloudinit")
+    assert host.task("PUT", path, disk="ide0", size="+1G") == "you can't resize a cdrom"
     wrong = host.task("PUT", path, disk="scsi0", size="+1G", digest="0" * 40)
     assert wrong == "checksum mismatch (file change by other user?)"
     assert host.refused("PUT", path, disk="scsi0", size="much") == {"size": "value does not match the regex pattern"}

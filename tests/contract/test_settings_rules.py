@@ -136,6 +136,15 @@ def test_settings_read_as_they_were_set(host: Host) -> None:
     host.data("PUT", "/cluster/options", console="html5", mac_prefix="BC:24:11")
     host.data("PUT", "/cluster/options", delete="keyboard")
     assert host.data("GET", "/cluster/options") == {"allowed-tags": [], "console": "html5", "mac_prefix": "BC:24:11"}
+    host.data("PUT", "/cluster/options", next__id="lower=200,upper=201", tag__style="ordering=config")
+    host.data("PUT", "/cluster/options", registered__tags="b;a", delete="console,mac_prefix")
+    shown = host.data("GET", "/cluster/options")
+    assert (shown["next-id"], shown["tag-style"]) == ({"lower": 200, "upper": 201}, {"ordering": "config"})
+    assert shown["registered-tags"] == shown["allowed-tags"] == ["a", "b"]
+    assert host.data("GET", "/cluster/nextid") == "200"
+    host.task("POST", f"{NODE}/qemu", vmid=200, tags="c")
+    assert host.refused("GET", "/cluster/nextid") == "unable to get any free VMID in range [200, 201]"
+    assert host.data("GET", "/cluster/options")["allowed-tags"] == ["a", "b", "c"]
     host.data("PUT", f"{NODE}/dns", search="example.com", dns1="10.0.0.1")
     assert host.data("GET", f"{NODE}/dns") == {"dns1": "10.0.0.1", "search": "example.com"}
     assert host.refused("PUT", f"{NODE}/dns", search="x", dns1="none") == {

@@ -7,9 +7,17 @@ from typing import Any
 from lib.lab.faults import Faults
 from lib.lab.provenance import RECORDED, belief
 from lib.lab.pve import guest_state, storage_state, tasks
-from lib.lab.pve.answers import invalid
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.params import property_string
 from lib.lab.world import Document, World
+
+# Settings that are read as their properties (PVE::DataCenterConfig).
+_OF_PROPERTIES = (
+    *("crs", "ha", "migration", "next-id", "notify", "replication", "tag-style", "u2f", "user-tag-access"),
+    "webauthn",
+)
 
 
 def is_up(world: World, node: str) -> bool:
@@ -104,8 +112,21 @@ def resources(call: Call) -> list[dict[str, Any]]:
         found += _networks(call)
     if wanted is None:
         pools = (name for name in call.world.keys("pool") if call.may(f"/pool/{name}", "Pool.Audit"))
-        found += [{"id": f"/pool/{name}", "pool": name, "type": "pool"} for name in pools]
+        found += [{"id": f"/pool/{name}", "pool": name, "type": "pool"} | _load(call, name) for name in pools]
     return found
+
+
+def _load(call: Call, pool: str) -> dict[str, Any]:
+    """Return what the running guests of a pool use together; nothing where none runs."""
+    guests = [guest for guest in call.world.all("guest").values() if guest.get("pool") == pool]
+    entries = [guest_state.resource(call.world, guest, call.now, True) for guest in guests]
+    runs = [entry for entry in entries if entry["uptime"]]
+    if not runs:
+        return {}
+    cpus = sum(entry["maxcpu"] for entry in runs)
+    found = {key: sum(entry[key] for entry in runs) for key in ("mem", "maxmem", "maxcpu")}
+    found["cpu"] = sum(entry["cpu"] * entry["maxcpu"] for entry in runs) / cpus
+    return found | {"uptime": max(entry["uptime"] for entry in runs)}
 
 
 def _networks(call: Call) -> list[dict[str, Any]]:
@@ -143,6 +164,19 @@ def status(call: Call) -> list[dict[str, Any]]:
     return found
 
 
+def settings(world: World) -> dict[str, Any]:
+    """Return the settings of the datacenter as they are read: those made of properties taken apart."""
+    kept = world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
+    for name in _OF_PROPERTIES:
+        if isinstance(kept.get(name), str):
+            kept[name] = property_string(name, kept[name])
+    access = kept.get("user-tag-access", {})
+    for holder, name in ((access, "user-allow-list"), (kept, "registered-tags")):
+        if isinstance(holder.get(name), str):
+            holder[name] = sorted(set(split_list(holder[name])))
+    return kept
+
+
 def next_id(call: Call) -> str:
     """GET /cluster/nextid: the first free VM id, or a check of the one given. It reserves nothing."""
     taken = {int(vmid) for vmid in call.world.keys("guest")}
@@ -150,7 +184,12 @@ def next_id(call: Call) -> str:
         if call["vmid"] in taken:
             raise invalid(vmid=f"VM {call['vmid']} already exists")
         return str(call["vmid"])
-    return str(next(vmid for vmid in range(100, 1000000) if vmid not in taken))
+    bounds = settings(call.world).get("next-id", {})
+    lower, upper = bounds.get("lower", 100), bounds.get("upper", 1000000)
+    free = next((vmid for vmid in range(lower, upper) if vmid not in taken), None)
+    if free is None:
+        raise failure(f"unable to get any free VMID in range [{lower}, {upper}]")
+    return str(free)
 
 
 def list_tasks(call: Call) -> list[dict[str, Any]]:

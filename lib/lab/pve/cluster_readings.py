@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA, belief
+from lib.lab.pve import cluster
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, either, perm
 from lib.lab.pve.formats import split_list
@@ -20,9 +21,12 @@ from lib.lab.pve.rights import major
 
 def get_options(call: Call) -> dict[str, Any]:
     """GET /cluster/options: an auditor sees all of them."""
-    kept = call.world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
+    kept = cluster.settings(call.world)
     shown = kept if call.may("/", "Sys.Audit") else {key: kept[key] for key in ("console", "tag-style") if key in kept}
-    return shown | {"allowed-tags": []}
+    tags = set(kept.get("registered-tags", [])) if call.may("/", "Sys.Modify") else set()
+    for entry in cluster.guest_entries(call):
+        tags |= set(split_list(entry.get("tags", "")))
+    return shown | {"allowed-tags": sorted(tags)}
 
 
 def set_options(call: Call) -> None:

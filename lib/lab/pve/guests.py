@@ -155,13 +155,19 @@ def _end_resize(world: World, task: Document) -> None:
     if option not in config:
         raise TaskFailed(f"disk '{option}' does not exist")
     drive = guest_disks.parse(option, config[option])
+    storage, sign, _ = drive["file"].partition(":")
+    if not sign:
+        raise TaskFailed(f"unable to parse volume ID '{storage}'")
     if guest_disks.is_cdrom(drive):
         raise TaskFailed("you can't resize a cdrom")
-    held = store(world, drive["file"].partition(":")[0], task["node"])
+    caller(world, task).need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    held = store(world, storage, task["node"])
     before = held.facts(drive["file"])["virtual_size"]
     size = guest_state.parse_size(text.removeprefix("+")) + (before if text.startswith("+") else 0)
     if size < before:
         raise TaskFailed("shrinking disks is not supported")
+    if size == before:
+        return
     held.resize(drive["file"], size)
     config[option] = print_properties(drive | {"size": format_size(size)}, "file")
     world.put("guest", task["id"], guest)
