@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from lib.lab.files import Files
 from lib.lab.pve.api import ROUTES
 from tests.contract.host import NODE, Host
 
@@ -33,7 +34,11 @@ def test_storages_keep_to_the_options_of_their_type(host: Host) -> None:
     nfs = {"type": "nfs", "server": "10.0.0.1", "export": "/x"}
     assert refused(**nfs) == "create storage failed: storage 'new' is not online"
     assert host.data("POST", "/storage", storage="new", **nfs, disable=1) == {"storage": "new", "type": "nfs"}
-    assert host.data("GET", "/storage/new")["path"] == "/mnt/pve/new"
+    shown = host.data("GET", "/storage/new")
+    assert (shown["path"], shown["content"], shown["shared"]) == ("/mnt/pve/new", "images", 1)
+    host.data("POST", "/storage", storage="ceph", type="rbd", monhost="10.0.0.1", pool="rbd")
+    assert host.data("GET", f"{NODE}/storage/ceph/status")["active"] == 0
+    assert host.data("GET", "/storage", type="rbd")[0]["storage"] == "ceph"
 
 
 def test_changing_a_storage(host: Host) -> None:
@@ -110,6 +115,49 @@ def test_reading_and_removing_a_volume(host: Host) -> None:
     upid = host.data("DELETE", f"{CONTENT}/{volid}")
     assert ":imgdel:100@made:" in upid
     assert host.data("GET", CONTENT) == []
+
+
+URL = {"url": "http://x.example/y"}
+
+
+@pytest.mark.parametrize(
+    ("given", "download", "upload"),
+    [
+        ({"content": "iso", "filename": "a.txt"}, {"filename": "wrong file extension"}, None),
+        (
+            {"content": "import", "filename": "a.ovf"},
+            {"filename": "invalid filename or wrong extension"},
+            None,
+        ),
+        (
+            {"content": "vztmpl", "filename": "a.iso"},
+            "storage 'local' is not configured for content-type 'vztmpl'",
+            {"filename": "wrong file extension"},
+        ),
+        (
+            {"content": "vztmpl", "filename": "a.tar.gz"},
+            "storage 'local' is not configured for content-type 'vztmpl'",
+            "storage 'local' does not support 'vztmpl' content",
+        ),
+        ({"content": "snippets", "filename": "a"}, None, None),
+    ],
+)
+def test_a_file_is_refused(host: Host, given: dict[str, str], download: object, upload: object) -> None:
+    """Upload and download_url of PVE::API2::Storage::Status look at the same in another order."""
+    path, temporary = f"{NODE}/storage/local", "/var/tmp/pveupload-0"
+    files = Files(host.world, "pve")
+    files.mkdir("/var/tmp", parents=True)
+    files.write(temporary, b"")
+    told = host.refused("POST", f"{path}/download-url", **given, **URL)
+    assert told == download or (download is None and "content" in told)
+    told = host.refused("POST", f"{path}/upload", **given, tmpfilename=temporary)
+    assert told == (upload or download) or (download is None and "content" in told)
+    assert host.refused("POST", f"{path}/upload", content="iso", filename="a.iso") == "missing temporary file name"
+
+
+def test_a_file_gets_a_harmless_name(host: Host) -> None:
+    upid = host.data("POST", f"{NODE}/storage/local/download-url", content="iso", filename="../o/ä b.ISO", **URL)
+    assert ":download:__b.ISO:" in upid
 
 
 # -------------------------------------------------------------- backup jobs

@@ -21,11 +21,6 @@ FOLDERS = {
     "images": "images",
     "rootdir": "private",
 }
-EXTENSIONS = {
-    "iso": (".iso", ".img"),
-    "vztmpl": (".tar.gz", ".tar.xz", ".tar.zst"),
-    "import": (".ova", ".ovf", ".qcow2", ".raw", ".vmdk"),
-}
 SHARED_TYPES = ("rbd", "cephfs", "nfs", "cifs", "pbs", "iscsi", "iscsidirect", "zfs")
 # What a storage holds whose configuration does not say (PVE::Storage::Plugin, plugindata).
 _HELD = {"dir": "images,rootdir", "btrfs": "images,rootdir", "lvmthin": "images,rootdir", "zfspool": "images,rootdir"}

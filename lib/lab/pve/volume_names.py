@@ -29,6 +29,11 @@ _BLOCKS = {
 }
 
 
+def fits(kind: str, file: str) -> bool:
+    """Tell whether a file may be one of that kind of content, by its name."""
+    return re.fullmatch(_FILES[kind], f"{kind}/{file}") is not None
+
+
 def parse(section: Document, volume: str) -> tuple[str, int | None]:
     """Return what kind of content a volume is (`images`, `iso` …), and whose.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any
 
 from lib.lab.files import Files
@@ -55,7 +56,7 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
     found = []
     for file in call.files.listdir(folder):
         stat = call.files.stat(f"{folder}/{file}")
-        if stat["type"] != "file" or not _fits(kind, file):
+        if stat["type"] != "file" or not volume_names.fits(kind, file):
             continue
         entry = {"content": kind, "ctime": int(stat["mtime"]), "size": stat["size"], "volid": f"{name}:{kind}/{file}"}
         found.append(entry | {"format": _format(kind, file)} | _of_backup(kind, file))
@@ -65,10 +66,6 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
 def _of_backup(kind: str, file: str) -> dict[str, Any]:
     vmid = backed_up(file) if kind == "backup" else None
     return {"subtype": "qemu", "vmid": vmid} if vmid else {}
-
-
-def _fits(kind: str, file: str) -> bool:
-    return kind not in storage_state.EXTENSIONS or file.endswith(storage_state.EXTENSIONS[kind])
 
 
 def _format(kind: str, file: str) -> str:
@@ -176,23 +173,33 @@ def _end_delete(world: World, task: Document) -> None:
 # ----------------------------------------------------------------- fetching
 
 
-def _target(call: Call) -> tuple[Document, str]:
-    """Return section and path of the file that is to come. Raises Refusal."""
-    content = call["content"]
+def _section(call: Call, also: str) -> Document:
+    """Return the section of a storage of files. Raises Refusal."""
     section = storage_state.need_on(call.world, call["storage"], call.node)
-    name = posixpath.basename(call["filename"].replace(" ", "_"))
-    if content not in storage_state.contents(section):
-        raise failure(f"storage '{call['storage']}' is not configured for content-type '{content}'")
-    if not _fits(content, name) or not name.strip("."):
-        raise invalid(filename="invalid filename or wrong extension")
+    if "path" not in section:
+        raise failure(f"can't upload to storage type '{section['type']}'{also}")
+    return section
+
+
+def _name(call: Call) -> str:
+    """Return the name that the file is to have: the last part of the wanted one, of harmless characters."""
+    content, name = call["content"], re.sub(r"[^a-zA-Z0-9_.-]", "_", re.sub(r"^.*[/\\]", "", call["filename"]))
+    if not volume_names.fits(content, name) or (content == "import" and name.endswith(".ovf")):
+        raise invalid(filename="invalid filename or wrong extension" if content == "import" else "wrong file extension")
+    return name
+
+
+def _target(call: Call, section: Document, name: str) -> str:
     storage_state.need_active(call.world, call["storage"], section, call.node)
-    return section, f"{storage_state.folder(section, content)}/{name}"
+    return f"{storage_state.folder(section, call['content'])}/{name}"
 
 
 def download(call: Call) -> str:
     """POST …/download-url."""
-    _, path = _target(call)
-    url = call["url"]
+    section, content = _section(call, ", not a file based storage!"), call["content"]
+    if content not in storage_state.contents(section):
+        raise failure(f"storage '{call['storage']}' is not configured for content-type '{content}'")
+    path, url = _target(call, section, _name(call)), call["url"]
     internet = (call.world.get("meta", "lab") or {}).get("internet", {})
     seconds = internet.get(url, {}).get("size", 0) / DOWNLOAD_RATE
     wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
@@ -247,10 +254,15 @@ def _mismatch(got: str, wanted: str) -> str:
 
 def upload(call: Call) -> str:
     """POST …/upload: the HTTP part has put the file on the node under `tmpfilename`."""
-    temporary = call.get("tmpfilename", "")
-    _, path = _target(call)
-    if not temporary or not call.files.exists(temporary):
-        raise invalid(tmpfilename="no such temporary file")
+    section, temporary, content = _section(call, ""), call.get("tmpfilename", ""), call["content"]
+    if not temporary:
+        raise failure("missing temporary file name")
+    if not call.files.exists(temporary):
+        raise failure(f"temporary file '{temporary}' does not exist")
+    name = _name(call)
+    if content not in storage_state.contents(section):
+        raise failure(f"storage '{call['storage']}' does not support '{content}' content")
+    path = _target(call, section, name)
     wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
     log = [f"starting file import from: {temporary}", f"target node: {call.node}", f"target file: {path}"]
     return call.start("imgcopy", "", 2.0, path=path, temporary=temporary, log=log, **wanted)
