@@ -219,3 +219,42 @@ def test_the_lab_has_the_version_that_was_recorded(tmp_path: Path, said: Any, na
     recording = tmp_path / f"{name}.json"
     recording.write_text(json.dumps({"pve_version": said, "exchanges": [asked | answer | {"path": "/access/roles"}]}))
     assert [result.differences for result in replay(recording)] == [[]]
+
+
+# ------------------------------------------------------- what only the lists tell
+
+LIFE = [  # the tasks of guest 9304, in order, and the requests that begin such tasks
+    ("qmcreate", "POST", "", {"vmid": 9304, "scsi0": "recdir:1,format=qcow2"}),
+    ("qmstop", "POST", "/9304/status/stop", {}),
+    ("qmshutdown", "POST", "/9304/status/shutdown", {}),
+    ("qmstart", "POST", "/9399/status/start", {}),
+    ("qmstart", "POST", "/9304/status/start", {}),
+    ("qmstart", "POST", "/9304/status/start", {}),
+    ("qmstart", "POST", "/9304/status/start", {}),
+    ("qmclone", "POST", "/9304/clone", {"newid": 9305, "full": 1}),
+    ("qmstop", "POST", "/9304/status/stop", {}),
+    ("qmsnapshot", "POST", "/9304/snapshot", {"snapname": "one"}),
+    ("qmrollback", "POST", "/9304/snapshot/one/rollback", {}),
+    ("qmdelsnapshot", "DELETE", "/9304/snapshot/one", {}),
+    ("qmdestroy", "DELETE", "/9304", {}),
+]
+
+
+def test_the_tasks_that_only_the_lists_tell_of_follow_by_rule_too(tmp_path: Path) -> None:
+    """Among them a clone of a running guest, which fails: the QEMU of the recorded machine locks images."""
+    document = load(REST)
+    whole = document["exchanges"]
+    listed = [each for each in reversed(whole[148]["body"]["data"]) if each["id"] in ("9304", "9399")]
+    assert [each["type"] for each in listed] == [kind for kind, *_ in LIFE]
+    lived = []
+    for (kind, method, below, params), each in zip(LIFE, listed, strict=True):
+        name = each["user"] + (f"!{each['tokenid']}" if "tokenid" in each else "")
+        task = {"type": kind, "id": each["id"], "user": name, "exitstatus": each["status"]}
+        sent = {"as": "root@pam", "method": method, "path": f"/nodes/pve/qemu{below}", "params": params, "task": task}
+        lived.append(sent | {"status": 200, "reason": "OK", "body": {"data": each["upid"].replace(name, "root@pam")}})
+        task["user"] = "root@pam"
+    document["exchanges"] = [*whole[:145], *lived]
+    told = tmp_path / "life.json"
+    told.write_text(json.dumps(document))
+    replayed = replay(told)[145:]
+    assert not [(each.sent, each.differences) for each in replayed if not each.agrees]

@@ -135,6 +135,8 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
     if disc or args["full"]:
         target = args["storage"] or home
         task["log"].append(f"create full clone of drive {option} ({volid})")
+        if not disc:
+            _need_unlocked(world, task, volid)
         wanted = "" if disc else args["format"]
         drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, wanted)
         task["log"].append(f"allocated target volume '{drive['file']}'")
@@ -144,6 +146,13 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
     storage = drive["file"].partition(":")[0]
     drive["size"] = format_size(store(world, storage, args["target"]).facts(drive["file"])["virtual_size"])
     return print_properties(drive, "file")
+
+
+def _need_unlocked(world: World, task: Document, volid: str) -> None:
+    try:
+        guest_disks.need_unlocked(world, world.get("guest", task["id"]) or {}, volid)
+    except TaskFailed as failed:
+        raise TaskFailed(f"clone failed: {failed}") from failed
 
 
 _INTO = either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.Allocate", only_with="pool"))

@@ -249,6 +249,24 @@ def free_all(world: World, node: str, config: Document, vmid: int) -> None:
         store(world, volid.partition(":")[0], node).free(volid)
 
 
+def need_unlocked(world: World, guest: Document, volid: str) -> None:
+    """Fail where `qemu-img` cannot look into the image of a running guest.
+
+    Proxmox builds QEMU without locks on images; a machine that runs another QEMU names its program as `locking`.
+    """
+    storage, _, volume = volid.partition(":")
+    tool = (world.get("node", guest["node"]) or {}).get("locking")
+    if (
+        not tool
+        or guest["status"] != "running"
+        or (section := world.get("storage", storage) or {}).get("type") != "dir"
+    ):
+        return
+    path = storage_state.file_of(section, volume)
+    lock = 'Failed to get shared "write" lock Is another process using the image'
+    raise TaskFailed(f"{tool}: Could not open '{path}': {lock} [{path}]?")
+
+
 def copy(world: World, source_node: str, node: str, volid: str, vmid: int, target: str, format: str) -> str:
     """Copy a volume for another guest, to the storage `target`; return the new volume id."""
     held = store(world, volid.partition(":")[0], source_node)

@@ -161,6 +161,7 @@ def _end_resize(world: World, task: Document) -> None:
     if guest_disks.is_cdrom(drive):
         raise TaskFailed("you can't resize a cdrom")
     caller(world, task).need(f"/storage/{storage}", "Datastore.AllocateSpace")
+    guest_disks.need_unlocked(world, guest, drive["file"])
     held = store(world, storage, task["node"])
     before = held.facts(drive["file"])["virtual_size"]
     size = guest_state.parse_size(text.removeprefix("+")) + (before if text.startswith("+") else 0)

@@ -43,6 +43,10 @@ _MADE_BY = {
 # What a list of the whole shows: path → kind and the key that names an entry.
 _LISTS = {path: (kind, key) for path, (kind, key) in _MADE_BY.items()}
 _THERE = re.compile(r"already (exists|defined)")
+# What is refused because of how a guest is: it is there.
+_OF_GUEST = re.compile(
+    r"VM is (running|locked)|VM \d+ (is )?(not |already )?running|you can't .*VM|VM contains snapshots"
+)
 
 
 def world_of(exchanges: list[Exchange], version: Mapping[str, str]) -> World:
@@ -105,11 +109,14 @@ class Before:
     def look(self, number: int, exchange: Exchange) -> None:
         """Take in one exchange: what it shows or needs that is not decided yet was there before."""
         made = self._made_by(exchange)
-        if made is not None and made not in self._decided and _THERE.search(exchange.reason):
+        ended = str((exchange.task or {}).get("exitstatus", ""))
+        if made is not None and made not in self._decided and _THERE.search(f"{exchange.reason} {ended}"):
             self._put(number, *made)
         if made is not None and exchange.status == 200:
             self._decided.add(made)
         self._identity(number, exchange.identity, exchange.status)
+        if exchange.status == 500 and _OF_GUEST.search(exchange.reason):
+            self._about(number, exchange, ended)
         if exchange.status != 200:
             return
         self._listing(number, exchange)
@@ -119,14 +126,23 @@ class Before:
             return
         if exchange.path == "/pools" and exchange.method != "POST" and "poolid" in exchange.params:
             self._need(number, "pool", str(exchange.params["poolid"]))
-        for kind, pattern in _ABOUT.items():
-            if match := re.fullmatch(pattern, exchange.path):
-                self._need(number, kind, "!".join(match.groups()))
-                break
+        self._about(number, exchange, ended)
         if exchange.method != "GET":
             for storage in belongings.storages_of(dict(exchange.params)):
-                self._need(number, "storage", storage)
+                if f"storage '{storage}' does not exist" not in ended:
+                    self._need(number, "storage", storage)
         self._content(exchange)
+
+    def _about(self, number: int, exchange: Exchange, ended: str) -> None:
+        """What the path names is there; but of a guest it may be the task that misses it."""
+        for kind, pattern in _ABOUT.items():
+            if match := re.fullmatch(pattern, exchange.path):
+                name = "!".join(match.groups())
+                if not (
+                    kind == "guest" and re.search(rf"/{name}\.conf' does not|find configuration .* VM {name}\b", ended)
+                ):
+                    self._need(number, kind, name)
+                return
 
     def _made_by(self, exchange: Exchange) -> tuple[str, str] | None:
         if exchange.method != "POST":

@@ -16,6 +16,8 @@ from lib.lab.replay.recording import NODE, ROOT, Exchange
 from lib.lab.world import Document, World
 
 IMAGE_BYTES = 64 << 20  # virtual size of the disk image that the recording's web server gave out
+# What the program of a QEMU that locks images says of one that a running guest uses; Proxmox's own locks none.
+_LOCKED = re.compile(r"""([\w.-]+): Could not open '[^']*': Failed to get shared "write" lock""")
 # What somebody set up on the machine.
 _SETTINGS = ("network", "dns", "time", "hosts", "/cluster/options")
 
@@ -45,8 +47,17 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
     for exchange in exchanges:
         with unreadable():
             _describe(world, exchange, node, meta, seen)
+        locked = _LOCKED.search(_ends(exchange))
+        node |= {"locking": locked[1]} if locked else {}
     world.put("node", NODE, node)
     world.put("meta", "lab", meta)
+
+
+def _ends(exchange: Exchange) -> str:
+    """Return how the task of an exchange ended, and those that it lists."""
+    listed = exchange.data if isinstance(exchange.data, list) else []
+    ends = [(exchange.task or {}).get("exitstatus"), *(each.get("status") for each in listed if isinstance(each, dict))]
+    return " ".join(map(str, ends))
 
 
 def _describe(world: World, exchange: Exchange, node: Document, meta: Document, seen: set[str]) -> None:
