@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lib.lab.pve import cluster_readings, node_readings
+from lib.lab.pve import ceph_readings, cluster_readings, machine_readings, node_readings
 from lib.lab.pve.answers import Answer
 from lib.lab.pve.api import ROUTES, rule_of
 from tests.contract.recordings import schema
@@ -81,7 +81,8 @@ INSIDE: dict[tuple[str, str], tuple[str, dict[str, Any], str, str, str | None]] 
     ("GET", "/storage"): ("/storage", {}, "/storage/rbd", "Datastore.Audit", None),
 }
 # What tells everybody the same: of a fresh cluster or node, that there is nothing; and what is named here.
-FRESH = {(route.method, route.path) for area in (cluster_readings, node_readings) for route in area.ROUTES}
+_READINGS = (ceph_readings, cluster_readings, machine_readings, node_readings)
+FRESH = {(route.method, route.path) for area in _READINGS for route in area.ROUTES}
 OPEN = {
     ("GET", "/access/tfa"),
     ("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}"),

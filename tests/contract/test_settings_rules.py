@@ -220,8 +220,10 @@ def test_what_needs_no_parameter_can_be_read_of_a_fresh_host(host: Host) -> None
         if route.method == "GET" and not names and not route.declaration.replace("node:node", "").strip("?[]:"):
             answer = host.send("GET", route.path.replace("{node}", "pve"))
             if answer.status != 200:
-                refused[route.path] = answer.status
-    assert refused == {"/cluster/ceph/status": 500, "/nodes/{node}/ceph/status": 500}
+                refused[route.path] = answer.reason
+    ceph = ["/cluster/ceph/flags", "/cluster/ceph/status"]
+    ceph += [f"/nodes/{{node}}/ceph/{name}" for name in ("mon", "osd", "pool", "rules", "status")]
+    assert refused == dict.fromkeys(ceph, "binary not installed: /usr/bin/ceph-mon")
 
 
 # -------------------------------------------------------------------- tasks

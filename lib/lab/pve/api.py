@@ -19,11 +19,13 @@ from lib.lab.pve import (
     agent,
     backup,
     backup_jobs,
+    ceph_readings,
     cluster,
     cluster_readings,
     disk_moves,
     factors,
     guests,
+    machine_readings,
     migration,
     node_readings,
     nodes,
@@ -66,6 +68,8 @@ AREAS = (
     backup_jobs,
     cluster_readings,
     node_readings,
+    machine_readings,
+    ceph_readings,
 )
 ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUTES)
 WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}

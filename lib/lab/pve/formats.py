@@ -174,6 +174,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     "token-subid": re.compile(r"(?:[A-Za-z][A-Za-z0-9\.\-_]+)"),
     "identity": re.compile(r"(?:^(?:[^\s:/]+)\@(?:[A-Za-z][A-Za-z0-9\.\-_]+)(?:!(?:[A-Za-z][A-Za-z0-9\.\-_]+))?$)"),
     "url": re.compile(r"https?://.*"),
+    "log-time": re.compile(r"^\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?$"),
     "resize": re.compile(r"\+?\d+(\.\d+)?[KMGT]?"),
     "serial": re.compile(r"(/dev/[^,]+|socket)"),
     "serial-of-8": re.compile(r"(/dev/.+|socket)"),

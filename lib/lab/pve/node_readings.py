@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from lib.lab.provenance import INDEX, SCHEMA, belief
+from lib.lab.provenance import INDEX, SCHEMA
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, either, perm
-from lib.lab.pve.readings import AUDIT, FRESH_DIGEST, guest_reading, names, reading
+from lib.lab.pve.readings import AUDIT, FRESH_DIGEST, MACHINE, guest_reading, names, reading
 
-_MACHINE = belief("what only a machine can tell: services, packages, certificates, figures over time")
 _NODE = "node:node"
 _PRICES = "https://www.proxmox.com/en/proxmox-virtual-environment/pricing"
 
@@ -128,8 +127,15 @@ ROUTES = (
     reading(f"{_AT}/replication", [], SCHEMA, declaration=f"{_NODE} guest?:vmid"),
     reading(f"{_AT}/apt", names("id", "changelog", "repositories", "update", "versions"), INDEX, declaration=_NODE),
     reading(f"{_AT}/apt/update", [], SCHEMA, _MODIFY, _NODE),
-    reading(f"{_AT}/services", _services, _MACHINE, _SYS, _NODE),
-    reading(f"{_AT}/services/{{service}}/state", _service_state, _MACHINE, _SYS, _SERVICE),
+    reading(f"{_AT}/services", _services, MACHINE, _SYS, _NODE),
+    reading(
+        f"{_AT}/services/{{service}}",
+        names("subdir", "state", "start", "stop", "restart", "reload"),
+        INDEX,
+        _SYS,
+        _SERVICE,
+    ),
+    reading(f"{_AT}/services/{{service}}/state", _service_state, MACHINE, _SYS, _SERVICE),
     reading(
         f"{_AT}/disks",
         names("name", "list", "initgpt", "smart", "lvm", "lvmthin", "directory", "wipedisk", "zfs"),
@@ -160,11 +166,11 @@ ROUTES = (
     reading(f"{_AT}/hardware/usb", [], SCHEMA, perm("/", "Sys.Modify"), _NODE),
     reading(f"{_AT}/capabilities", names("name", "qemu"), INDEX, declaration=_NODE),
     reading(f"{_AT}/scan", names("method", "cifs", "iscsi", "lvm", "nfs", "pbs", "zfs"), INDEX, declaration=_NODE),
-    reading(f"{_AT}/netstat", [], _MACHINE, _SYS, _NODE),
-    reading(f"{_AT}/rrddata", [], _MACHINE, _SYS, f"{_NODE} {_FRAMES}"),
-    reading(f"{_AT}/storage/{{storage}}/rrddata", [], _MACHINE, _STORAGE, f"{_NODE} storage:storage-id {_FRAME}"),
+    reading(f"{_AT}/netstat", [], MACHINE, _SYS, _NODE),
+    reading(f"{_AT}/rrddata", [], MACHINE, _SYS, f"{_NODE} {_FRAMES}"),
+    reading(f"{_AT}/storage/{{storage}}/rrddata", [], MACHINE, _STORAGE, f"{_NODE} storage:storage-id {_FRAME}"),
     reading(f"{_AT}/storage/{{storage}}/prunebackups", _prune, SCHEMA, _STORAGE, _PRUNE),
-    reading(f"{_AT}/qemu/{{vmid}}/rrddata", guest_reading([]), _MACHINE, _VM, f"{_GUEST} {_FRAME}"),
+    reading(f"{_AT}/qemu/{{vmid}}/rrddata", guest_reading([]), MACHINE, _VM, f"{_GUEST} {_FRAME}"),
     reading(
         f"{_AT}/qemu/{{vmid}}/firewall",
         names("name", "aliases", "ipset", "log", "options", "refs", "rules"),

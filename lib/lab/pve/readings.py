@@ -6,10 +6,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from lib.lab.provenance import Provenance
+from lib.lab.provenance import Provenance, belief
 from lib.lab.pve.call import Call, Route, Rule, everyone, perm
 
 AUDIT = perm("/", "Sys.Audit")
+MACHINE = belief("what only a machine can tell: services, packages, certificates, figures over time")
 FRESH_DIGEST = "da39a3ee5e6b4b0d3255bfef95601890afd80709"  # SHA-1 of a file that is not there yet
 
 
