@@ -39,6 +39,13 @@ INSIDE: dict[tuple[str, str], tuple[str, dict[str, Any], str, str, str | None]] 
         "Datastore.Audit",
         "/storage/local, Datastore.AllocateSpace|Datastore.Audit",
     ),
+    ("PUT", "/nodes/{node}/storage/{storage}/content/{volume}"): (
+        f"{CONTENT}/local:iso/a.iso",
+        {},
+        "/storage/local",
+        "Datastore.AllocateSpace",
+        "/storage/local, Datastore.AllocateSpace|Datastore.Audit",
+    ),
     ("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}"): (
         f"{CONTENT}/local:iso/a.iso",
         {},

@@ -6,6 +6,8 @@ PVE/API2/Tasks.pm (pve-manager); what a recording has of it is in test_recording
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lib.lab.files import Files
@@ -258,3 +260,49 @@ def test_what_stands_in_the_path_is_not_told_twice(host: Host) -> None:
 
 def test_a_list_of_no_tasks_has_no_total(host: Host) -> None:
     assert host.send("GET", f"{NODE}/tasks").body == {"data": []}
+
+
+# ----------------------------------------------------- storages' folders, backups
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/var/lib/x/", "/var/lib/x"),
+        ("/var//lib/./y", "/var/lib/y"),
+        ("/a b", "illegal path for directory storage: /a b"),
+        ("relative", {"path": "invalid format - value does not look like a valid absolute path\n"}),
+    ],
+)
+def test_the_folder_of_a_new_storage(host: Host, path: str, told: Any) -> None:
+    answer = host.send("POST", "/storage", storage="new", type="dir", path=path)
+    if answer.status == 200:
+        assert host.data("GET", "/storage/new")["path"] == told
+    else:
+        assert ((answer.body or {}).get("errors") or answer.reason) == told
+
+
+def test_what_is_said_of_a_backup_and_of_nothing_else(host: Host) -> None:
+    host.data("POST", "/storage", storage="kept", type="dir", path="/kept", content="backup,images")
+    host.task("POST", f"{NODE}/qemu", vmid=100, scsi0="kept:1")
+    host.task("POST", f"{NODE}/vzdump", vmid=100, storage="kept")
+    (name,) = (each["volid"] for each in host.data("GET", f"{NODE}/storage/kept/content", content="backup"))
+    backup, disk = f"{NODE}/storage/kept/content/{name}", f"{NODE}/storage/kept/content/kept:100/vm-100-disk-0.raw"
+    assert host.refused("PUT", disk, notes="x") == "only backups can have notes"
+    assert host.refused("PUT", disk, protected=1) == "only backups support attribute 'protected'"
+    host.data("PUT", backup, notes="x", protected=1)
+    for shown in (host.data("GET", backup), host.data("GET", f"{NODE}/storage/kept/content", content="backup")[0]):
+        assert (shown["notes"], shown["protected"]) == ("x", 1)
+    failed = host.task("DELETE", backup)
+    assert failed == f"cannot remove protected volume '{name.partition(':')[2]}' on 'kept'"
+    host.data("PUT", backup, protected=0)
+    assert host.task("DELETE", backup) == "OK"
+
+
+def test_the_monitor_says_itself_what_goes_wrong(host: Host) -> None:
+    host.task("POST", f"{NODE}/qemu", vmid=100)
+    assert host.data("POST", f"{NODE}/qemu/100/monitor", command="info status") == "ERROR: VM 100 not running\n"
+    assert host.refused("PUT", f"{NODE}/qemu/100/sendkey", key="ret") == "VM 100 not running"
+    host.task("POST", f"{NODE}/qemu/100/status/start")
+    assert host.data("POST", f"{NODE}/qemu/100/monitor", command="info status") == "VM status: running\r\n"
+    host.data("PUT", f"{NODE}/qemu/100/sendkey", key="ret")

@@ -107,7 +107,7 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "node": _matching(_DNS_LABEL, "value does not look like a valid node name"),
     "dns-name": _matching(_DNS_NAME.pattern, "value does not look like a valid DNS name"),
     "storage-id": _matching(_STORAGE_ID, "storage ID '{}' contains illegal characters"),
-    "storage-path": _matching(r"(?=/)[-/a-zA-Z0-9_.@]+", "value does not look like a valid absolute path"),
+    "storage-path": _matching(r"/[^;()][\s\S]*", "value does not look like a valid absolute path"),
     "storage-content": _content,
     "storage-server": _ip(0, "value does not look like a valid server name or IP address"),
     "storage-vgname": _matching(r"(?i:[a-z0-9][a-z0-9\-_.]*[a-z0-9])", "lvm name '{}' contains illegal characters"),

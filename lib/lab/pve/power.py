@@ -9,6 +9,7 @@ from lib.lab.pve import guest_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guests import present
+from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
 
@@ -96,6 +97,23 @@ def resume(call: Call) -> str:
     return _begin(call, "qmresume")
 
 
+def monitor(call: Call) -> str:
+    """POST …/monitor: QEMU's own commands, of which the lab knows none; what goes wrong is the answer."""
+    vmid, words = call["vmid"], str(call["command"]).split()
+    if major(call.world) >= 9 and words and words[0] not in ("info", "help"):
+        call.need(f"/vms/{vmid}", "Sys.Modify")
+    if call.guest()["status"] != "running":
+        return f"ERROR: VM {vmid} not running\n"
+    if words[:1] == ["info"] and words[1:] == ["status"]:
+        return "VM status: running\r\n"
+    return f"unknown command: '{words[0]}'\r\n" if words else ""
+
+
+def send_key(call: Call) -> None:
+    """PUT …/sendkey."""
+    _need_running(call)
+
+
 def _end_start(world: World, task: Document) -> None:
     guest = present(world, task)
     if guest["config"].get("template"):
@@ -180,6 +198,23 @@ ROUTES = (
         suspend,
         _POWER,
         f"{_GUEST} skiplock?:bool statestorage?:storage-id!todisk todisk?:bool",
+        by=SCHEMA,
+    ),
+    Route(
+        "POST",
+        "/nodes/{node}/qemu/{vmid}/monitor",
+        monitor,
+        perm("/vms/{vmid}", "Sys.Audit", "Sys.Modify", any_of=True),
+        f"{_GUEST} command:str",
+        by=SCHEMA,
+        check_before_9=perm("/vms/{vmid}", "VM.Monitor"),
+    ),
+    Route(
+        "PUT",
+        "/nodes/{node}/qemu/{vmid}/sendkey",
+        send_key,
+        perm("/vms/{vmid}", "VM.Console"),
+        f"{_GUEST} key:str skiplock?:bool",
         by=SCHEMA,
     ),
     Route("POST", _PATH + "/resume", resume, _POWER, f"{_GUEST} nocheck?:bool skiplock?:bool", by=SCHEMA),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from lib.lab.files import Files
@@ -108,6 +109,13 @@ def _checked(kind: str, given: Document, section: Document) -> Document:
     return section
 
 
+def _folder(path: str) -> str:
+    """Return the path of a new storage without what says nothing in it: slashes at its end, two together, `/./`."""
+    if not re.fullmatch(r"/[-/a-zA-Z0-9_.@]+", path):
+        raise failure(f"illegal path for directory storage: {path}")
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def create_storage(call: Call) -> dict[str, Any]:
     """POST /storage."""
     name, kind = call["storage"], call["type"]
@@ -117,6 +125,8 @@ def create_storage(call: Call) -> dict[str, Any]:
         key: value for key, value in call.params.items() if key != "storage" and not (key == "nodes" and not value)
     }
     section = _checked(kind, given, {})
+    if kind in ("dir", "btrfs"):
+        section["path"] = _folder(section["path"])
     if kind in _WITH_FOLDERS:
         section.setdefault("path", f"/mnt/pve/{name}")
     if call.world.get("storage", name) is not None:

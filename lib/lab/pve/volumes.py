@@ -59,6 +59,7 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
         if stat["type"] != "file" or not volume_names.fits(kind, file):
             continue
         entry = {"content": kind, "ctime": int(stat["mtime"]), "size": stat["size"], "volid": f"{name}:{kind}/{file}"}
+        entry |= _remarks(call.files, f"{folder}/{file}") if kind == "backup" else {}
         found.append(entry | {"format": _format(kind, file)} | _of_backup(kind, file))
     return found
 
@@ -130,7 +131,34 @@ def get_volume(call: Call) -> dict[str, Any]:
         raise failure(f"volume_size_info on '{volid}' failed") from None
     if kind in ("images", "import"):
         return {"format": facts["format"], "path": path, "size": facts["virtual_size"], "used": facts["used"]}
-    return {"format": "raw", "path": path, "size": facts["used"], "used": facts["used"]}
+    shown = {"format": "raw", "path": path, "size": facts["used"], "used": facts["used"]}
+    return shown | ({"notes": "", "protected": 0} | _remarks(call.files, path) if kind == "backup" else {})
+
+
+def _remarks(files: Files, path: str) -> dict[str, Any]:
+    """Return what was said of a backup: it lies in files beside it."""
+    notes = {"notes": files.read(f"{path}.notes").decode()} if files.exists(f"{path}.notes") else {}
+    return notes | ({"protected": 1} if files.exists(f"{path}.protected") else {})
+
+
+def set_volume(call: Call) -> None:
+    """PUT …/content/{volume}: say something of a backup, or protect it."""
+    volid = _volid(call)
+    section = storage_state.section_of(call.world, volid.partition(":")[0])
+    need_volume(call, None, volid)
+    kind = volume_names.parse(section, volid.partition(":")[2])[0]
+    for name in [each for each in ("notes", "protected") if each in call.params]:
+        if section["type"] != "dir":
+            raise failure(f"attribute '{name}' is not supported for storage type '{section['type']}'")
+        if kind != "backup":
+            raise failure(
+                "only backups can have notes" if name == "notes" else f"only backups support attribute '{name}'"
+            )
+        path = f"{storage_state.file_of(section, volid.partition(':')[2])}.{name}"
+        if call[name]:
+            call.files.write(path, str(call[name]).encode() if name == "notes" else b"")
+        elif call.files.exists(path):
+            call.files.remove(path)
 
 
 def delete_volume(call: Call) -> str:
@@ -163,6 +191,8 @@ def _end_delete(world: World, task: Document) -> None:
         held.free(volid)
     else:
         files, path = Files(world, task["node"]), storage_state.file_of(section, volume)
+        if "protected" in _remarks(files, path):
+            raise TaskFailed(f"cannot remove protected volume '{volume}' on '{storage}'")
         if files.exists(path):
             files.remove(path)
         else:
@@ -294,6 +324,14 @@ ROUTES = (
     Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid", by=RECORDED),
     Route("POST", _CONTENT, allocate, perm("/storage/{storage}", "Datastore.AllocateSpace"), _ALLOCATE, by=SCHEMA),
     Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id", by=SCHEMA),
+    Route(
+        "PUT",
+        _CONTENT + "/{volume}",
+        set_volume,
+        everyone,
+        "node:node volume:str notes?:str protected?:bool storage?:storage-id",
+        by=SCHEMA,
+    ),
     Route(
         "DELETE",
         _CONTENT + "/{volume}",
