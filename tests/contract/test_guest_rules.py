@@ -367,3 +367,68 @@ def test_without_an_agent_every_command_of_it_is_refused(
     assert host.refused(method, path, **given) == "QEMU guest agent is not running"
     missing = "Configuration file 'nodes/pve/qemu-server/999.conf' does not exist"
     assert host.refused(method, f"{NODE}/qemu/999/agent/{name}", **given) == missing
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"boot": "order=net0;scsi0"}, None),
+        ({"boot": "order=foo"}, "boot.order: invalid format - invalid boot device 'foo'\n"),
+        ({"boot": "order=efidisk0"}, "boot.order: invalid format - invalid boot device 'efidisk0'\n"),
+        ({"hostpci0": "0000:01:00.0;01:00"}, None),
+        ({"hostpci0": "xx"}, "hostpci0.host: value does not match the regex pattern\n"),
+        ({"hostpci0": "01:00,vendor-id=12"}, "hostpci0.vendor-id: value does not match the regex pattern\n"),
+        ({"smbios1": "serial=QQ==,base64=1"}, None),
+        ({"smbios1": "uuid=1"}, "smbios1.uuid: value does not match the regex pattern\n"),
+        ({"scsi1": "/dev/nosuch"}, "volume /dev/nosuch does not exist"),
+    ],
+)
+def test_what_the_schema_has_only_a_name_for_is_read_as_qemu_server_does(host: Host, given: Any, told: Any) -> None:
+    host.task("POST", f"{NODE}/qemu", vmid=990, scsi0="local:1", net0="virtio,bridge=vmbr0")
+    answer = host.send("PUT", f"{NODE}/qemu/990/config", **given)
+    errors = ((answer.body or {}).get("errors") or {}).get(next(iter(given)))
+    assert answer.status == (200 if told is None else 400 if errors else 500)
+    assert told is None or told == (errors or answer.reason).removeprefix("invalid format - format error\n")
+
+
+def test_tags_are_kept_sorted_and_small_and_some_are_not_for_everybody(host: Host) -> None:
+    def tags() -> Any:
+        return host.data("GET", f"{NODE}/qemu/990/config")["tags"]
+
+    host.task("POST", f"{NODE}/qemu", vmid=990, tags="b,A,B")
+    assert tags() == "a;b"
+    host.data("PUT", "/cluster/options", **{"tag-style": "case-sensitive=1,ordering=config"})
+    host.data("PUT", f"{NODE}/qemu/990/config", tags="b;A;B;b")
+    assert tags() == "b;A;B"
+    host.data("PUT", "/cluster/options", **{"registered-tags": "gold", "user-tag-access": "user-allow=existing"})
+    host.data("POST", "/access/users", userid="tom@pve")
+    host.data("PUT", "/access/acl", path="/vms/990", users="tom@pve", roles="PVEVMAdmin")
+    for given, refused in (("b", ""), ("b;gold", "gold"), ("b;new", "new"), ("A;b", "A")):
+        answer = host.api.call("tom@pve", "PUT", f"{NODE}/qemu/990/config", {"tags": given}, "pve")
+        told = f"Permission check failed (/, Sys.Modify for modifying tag '{refused}')"
+        assert (answer.status, answer.reason) == ((403, told) if refused else (200, "OK"))
+
+
+def test_a_guest_is_not_started_with_more_processors_than_there_are(host: Host) -> None:
+    has = (host.world.get("node", "pve") or {})["cpus"]
+    host.task("POST", f"{NODE}/qemu", vmid=990, sockets=2, cores=has)
+    assert host.task("POST", f"{NODE}/qemu/990/status/start") == f"MAX {has} vcpus allowed per VM on this node"
+    host.task("POST", f"{NODE}/qemu", vmid=991, start=1)
+    assert host.data("GET", f"{NODE}/qemu/991/status/current")["status"] == "running"
+    assert {"qmcreate", "qmstart"} == {each["type"] for each in host.data("GET", f"{NODE}/tasks", vmid=991)}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"archive": "nosuch"}, "can't find file 'nosuch'"),
+        ({"archive": "-"}, "pipe requires cli environment"),
+        ({"archive": "local:backup/none.txt"}, "unable to parse directory volume name 'backup/none.txt'"),
+        (
+            {"archive": "local:backup/vzdump-qemu-1-2024_01_01-00_00_00.vma"},
+            "volume 'local:backup/vzdump-qemu-1-2024_01_01-00_00_00.vma' does not exist",
+        ),
+    ],
+)
+def test_what_is_no_backup_is_not_restored(host: Host, given: Any, told: str) -> None:
+    assert host.refused("POST", f"{NODE}/qemu", vmid=990, **given) == told

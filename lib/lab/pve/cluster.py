@@ -6,18 +6,12 @@ from typing import Any
 
 from lib.lab.faults import Faults
 from lib.lab.provenance import RECORDED, belief
-from lib.lab.pve import guest_state, storage_state, tasks
+from lib.lab.pve import datacenter, guest_state, storage_state, tasks
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
-from lib.lab.pve.formats import split_list
-from lib.lab.pve.params import property_string
 from lib.lab.world import Document, World
 
 # Settings that are read as their properties (PVE::DataCenterConfig).
-_OF_PROPERTIES = (
-    *("crs", "ha", "migration", "next-id", "notify", "replication", "tag-style", "u2f", "user-tag-access"),
-    "webauthn",
-)
 
 
 def is_up(world: World, node: str) -> bool:
@@ -164,19 +158,6 @@ def status(call: Call) -> list[dict[str, Any]]:
     return found
 
 
-def settings(world: World) -> dict[str, Any]:
-    """Return the settings of the datacenter as they are read: those made of properties taken apart."""
-    kept = world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
-    for name in _OF_PROPERTIES:
-        if isinstance(kept.get(name), str):
-            kept[name] = property_string(name, kept[name])
-    access = kept.get("user-tag-access", {})
-    for holder, name in ((access, "user-allow-list"), (kept, "registered-tags")):
-        if isinstance(holder.get(name), str):
-            holder[name] = sorted(set(split_list(holder[name])))
-    return kept
-
-
 def next_id(call: Call) -> str:
     """GET /cluster/nextid: the first free VM id, or a check of the one given. It reserves nothing."""
     taken = {int(vmid) for vmid in call.world.keys("guest")}
@@ -184,7 +165,7 @@ def next_id(call: Call) -> str:
         if call["vmid"] in taken:
             raise invalid(vmid=f"VM {call['vmid']} already exists")
         return str(call["vmid"])
-    bounds = settings(call.world).get("next-id", {})
+    bounds = datacenter.settings(call.world).get("next-id", {})
     lower, upper = bounds.get("lower", 100), bounds.get("upper", 1000000)
     free = next((vmid for vmid in range(lower, upper) if vmid not in taken), None)
     if free is None:

@@ -151,6 +151,11 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "qm-bootdisk": _matching(
         r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5]))", "invalid boot disk '{}'"
     ),
+    "qm-bootdev": _matching(
+        r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])"
+        r"|net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5]))",
+        "invalid boot device '{}'",
+    ),
     "hotplug-features": _hotplug,
     "startup-order": _startup,
     "phys-bits": _matching(r"host|[89]|[1-5]\d|6[0-4]", "value must be an integer between 8 and 64 or 'host'"),
@@ -170,6 +175,7 @@ FORMATS: dict[str, Callable[[str], None]] = {
 }
 
 # Where the schema has a bare pattern there is no complaint of its own: "value does not match the regex pattern".
+_PCI = r"(?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?"
 PATTERNS: dict[str, re.Pattern[str]] = {
     "token-subid": re.compile(r"(?:[A-Za-z][A-Za-z0-9\.\-_]+)"),
     "identity": re.compile(r"(?:^(?:[^\s:/]+)\@(?:[A-Za-z][A-Za-z0-9\.\-_]+)(?:!(?:[A-Za-z][A-Za-z0-9\.\-_]+))?$)"),
@@ -187,6 +193,12 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"|virt(?:-\d+(\.\d+)+)?(\+pve\d+)?)"
     ),
     "uuid": re.compile(r"(?:[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}|[01])"),
+    "uuid-of-board": re.compile(r"[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}"),
+    "base64-text": re.compile(r"[A-Za-z0-9+/]+={0,2}"),
+    "pci-addresses": re.compile(rf"{_PCI}(;{_PCI})*"),
+    "pci-id": re.compile(r"0x[0-9a-fA-F]{4}"),
+    "rom-file": re.compile(r"[^,;]+"),
+    "mediated-type": re.compile(r"[^/.:]+"),
     "wwn": re.compile(r"(?:^(0x)[0-9a-fA-F]{16})"),
     "scsi-vendor": re.compile(r"[A-Za-z0-9\-_\s]{,8}"),
     "scsi-product": re.compile(r"[A-Za-z0-9\-_\s]{,16}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
-from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, params
+from lib.lab.pve import datacenter, guest_disks, guest_options, guest_rights, guest_state, params
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.formats import split_list
@@ -159,7 +159,7 @@ def _same_volume(config: Document, option: str, value: Any) -> bool:
 def update_now(call: Call) -> None:
     """PUT …/config: at once."""
     given, removed = _changes(call)
-    guest_rights.need_inside(call, call["vmid"], call.guest()["config"], given, removed)
+    guest_rights.need_inside(call.world, call, call["vmid"], call.guest()["config"], given, removed)
     try:
         _apply(call.world, call.node, call["vmid"], given, removed, bool(call.get("force")), [])
     except TaskFailed as failed:
@@ -186,7 +186,9 @@ def _end_update(world: World, task: Document) -> None:
     guest = world.get("guest", task["id"])
     if guest is None:
         raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
-    guest_rights.need_inside(caller(world, task), int(task["id"]), guest["config"], args["given"], args["removed"])
+    guest_rights.need_inside(
+        world, caller(world, task), int(task["id"]), guest["config"], args["given"], args["removed"]
+    )
     _apply(world, task["node"], int(task["id"]), args["given"], args["removed"], bool(args["force"]), task["log"])
 
 
@@ -210,6 +212,8 @@ def _apply(
             _into_boot_order(config, option)
         elif option == "lock":
             guest["lock"] = value
+        elif option == "tags":
+            _set(guest, option, datacenter.unique_tags(world, str(value)))
         else:
             _set(guest, option, guest_options.stored(option, value))
             if option == "ostype" and not {"machine"} & {*given, *removed, *guest["pending"]}:

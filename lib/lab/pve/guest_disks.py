@@ -214,7 +214,11 @@ def _source(world: World, node: str, source: str) -> tuple[int, int, Document]:
 def _existing(world: World, node: str, drive: dict[str, Any]) -> None:
     """Take a volume that is there, and note its size."""
     file = drive["file"]
-    if file in ("none", "cdrom") or file.startswith("/"):
+    if file in ("none", "cdrom"):
+        return
+    if file.startswith("/"):
+        if not Files(world, node).exists(file):
+            raise TaskFailed(f"volume {file} does not exist")
         return
     storage, _, volume = file.partition(":")
     section = world.get("storage", storage)

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from lib.lab.pve.answers import failure
-from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import print_properties, property_string
 
 _BUSES = "ide[4]?:{ide} sata[6]?:{sata} scsi[31]?:{scsi} virtio[16]?:{virtio} efidisk0?:{efidisk} tpmstate0?:{tpmstate}"
@@ -106,8 +105,6 @@ def stored(option: str, value: Any) -> Any:
         return str(uuid.uuid4())
     if option == "cpuunits":  # what control groups of the second version take
         return min(int(value), 10000)
-    if option == "tags":
-        return ";".join(sorted(set(split_list(str(value)))))
     if option == "cipassword":  # kept as a hash, shown as stars
         return "$5$" + hashlib.sha256(str(value).encode()).hexdigest()
     if isinstance(value, float):

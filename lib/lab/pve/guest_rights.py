@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib.lab.pve import guest_disks
+from lib.lab.pve import datacenter, guest_disks
 from lib.lab.pve.answers import failure
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import property_string
 from lib.lab.pve.rights import Caller
-from lib.lab.world import Document
+from lib.lab.world import Document, World
 
 _PRIVILEGES = {
     "VM.Config.CPU": "cores cpu cpulimit cpuunits numa numaN smp sockets vcpus",
@@ -107,14 +107,16 @@ def need_bridges(who: Caller, config: Mapping[str, Any]) -> None:
                 who.need(f"{path}/{net['tag']}" if "tag" in net else path, "SDN.Use")
 
 
-def need_inside(who: Caller, vmid: int, config: Document, given: Mapping[str, Any], removed: Iterable[str]) -> None:
+def need_inside(
+    world: World, who: Caller, vmid: int, config: Document, given: Mapping[str, Any], removed: Iterable[str]
+) -> None:
     """Refuse what only the work itself looks at: drives, devices and tags; also what stood there before the change."""
     changed = [(option, config[option], "delete") for option in removed if option in config]
     for option, value in given.items():
         changed += [(option, each, "modify") for each in (config.get(option), value) if each is not None]
     for option, value, verb in changed:
         if option == "tags":
-            need_tags(who, vmid)
+            need_tags(world, who, vmid, str(config.get("tags", "")), str(given.get("tags", "")))
         elif option.startswith("unused"):
             who.need_guest(vmid, None, "VM.Config.Disk")
         elif is_drive(option):
@@ -132,9 +134,10 @@ def _need_drive(who: Caller, vmid: int, drive: Mapping[str, Any]) -> None:
     who.need_guest(vmid, None, *privileges)
 
 
-def need_tags(who: Caller, vmid: int) -> None:
-    """Refuse unless the caller may tag the guest.
+def need_tags(world: World, who: Caller, vmid: int, before: str, after: str) -> None:
+    """Refuse unless the caller may tag the guest, and so.
 
     While it is made it is in no pool yet, so a pool's rights do not count.
     """
     who.need_guest(vmid, None, "VM.Config.Options")
+    datacenter.need_tags(world, who, before, after)

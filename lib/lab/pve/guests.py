@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
-from lib.lab.pve import clones, guest_config, guest_disks, guest_options, guest_rights, guest_state
+from lib.lab.pve import (
+    clones,
+    datacenter,
+    guest_config,
+    guest_disks,
+    guest_options,
+    guest_rights,
+    guest_state,
+    storage_state,
+    tasks,
+)
 from lib.lab.pve.access import forget_acls
-from lib.lab.pve.answers import Refusal, denied, failure
+from lib.lab.pve.answers import Refusal, denied, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.params import print_properties
@@ -58,10 +68,16 @@ def create(call: Call) -> str:
     guest_rights.need_devices(call, vmid, pool, given)
     guest_rights.need_bridges(call, given)
     guest_disks.check(call, drives)
-    existing = call.world.get("guest", str(vmid))
+    if "archive" in call.params:
+        _need_archive(call, vmid, drives)
+    existing, verb = call.world.get("guest", str(vmid)), "restore" if "archive" in call.params else "create"
     if existing is not None:
-        raise failure(f"unable to create VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
+        raise failure(f"unable to {verb} VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
+    if verb == "restore":
+        raise failure(f"unable to restore VM {vmid} - the lab's backups are empty")
     config = {name: guest_options.stored(name, value) for name, value in given.items() if not is_drive(name)}
+    if "tags" in config:
+        config["tags"] = datacenter.unique_tags(call.world, str(config["tags"]))
     shown = {"name": config["name"]} if "name" in config else {}
     guest = {"vmid": vmid, "node": call.node, "config": shown, "pool": None, "status": "stopped", "started": None}
     call.world.put("guest", str(vmid), guest | {"lock": "create", "agent": {}, "pending": {}, "snapshots": {}})
@@ -69,6 +85,23 @@ def create(call: Call) -> str:
     args = {"config": config, "drives": drives, "pool": pool, "start": call.get("start", 0)}
     seconds = 3.0 + (IMPORT_SECONDS if imports else 0.0)
     return call.start("qmcreate", vmid, seconds, provisional=vmid, **args)
+
+
+def _need_archive(call: Call, vmid: int, drives: Document) -> None:
+    """Refuse to restore with drives beside the backup, or from what is none."""
+    archive = str(call["archive"])
+    for name in sorted(drives):
+        raise invalid(**{name: "option conflicts with option 'archive'"})
+    if archive == "-":
+        raise failure("pipe requires cli environment")
+    if ":" not in archive and not call.is_root:
+        raise failure("Only root can pass arbitrary filesystem paths.")
+    storage, named, volume = archive.partition(":")
+    if named:
+        guest_disks.need_volume(call, vmid, archive)
+        path = storage_state.file_of(storage_state.section_of(call.world, storage), volume)
+    if not call.files.exists(path if named else archive):
+        raise failure(f"volume '{archive}' does not exist" if named else f"can't find file '{archive}'")
 
 
 def _end_create(world: World, task: Document) -> None:
@@ -80,7 +113,7 @@ def _end_create(world: World, task: Document) -> None:
     try:
         config |= guest_disks.make_all(world, node, vmid, args["drives"], task["log"])
         if "tags" in config:
-            guest_rights.need_tags(caller(world, task), vmid)
+            guest_rights.need_tags(world, caller(world, task), vmid, "", str(config["tags"]))
     except (TaskFailed, Refusal) as failed:
         told = failed.told if isinstance(failed, Refusal) else failed
         raise TaskFailed(f"unable to create VM {vmid} - {told}") from None
@@ -88,9 +121,10 @@ def _end_create(world: World, task: Document) -> None:
     config.setdefault("boot", guest_options.default_boot(config))
     config |= guest_options.pinned_machine(config, guest_state.QEMU[major(world)])
     guest |= {"config": config, "lock": "", "pool": args["pool"]}
-    if args["start"]:
-        guest |= {"status": "running", "started": task["due"]}
     world.put("guest", str(vmid), guest)
+    if args["start"]:  # a task of its own, which this one does not wait for
+        task["log"].append("Execute autostart")
+        tasks.start(world, task["due"], node, "qmstart", task["id"], caller(world, task).identity, 3.0)
 
 
 # ----------------------------------------------------------------- template

@@ -114,12 +114,21 @@ def send_key(call: Call) -> None:
     _need_running(call)
 
 
+def need_processors(world: World, guest: Document) -> None:
+    """Refuse to start a guest with more processors than its node has."""
+    has = int((world.get("node", guest["node"]) or {}).get("cpus", 0))
+    config = guest["config"]
+    if has and int(config.get("sockets", 1)) * int(config.get("cores", 1)) > has:
+        raise TaskFailed(f"MAX {has} vcpus allowed per VM on this node")
+
+
 def _end_start(world: World, task: Document) -> None:
     guest = present(world, task)
     if guest["config"].get("template"):
         raise TaskFailed("you can't start a vm if it's a template")
     if guest["status"] == "running":
         raise TaskFailed(f"VM {task['id']} already running")
+    need_processors(world, guest)
     world.put("guest", task["id"], _settled(guest) | {"status": "running", "started": task["due"]})
 
 

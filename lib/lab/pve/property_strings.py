@@ -88,7 +88,7 @@ PROPERTY_STRINGS = {
     "virtiofs": PropertyString(
         "*dirid:configid cache?:(auto|always|metadata|never) direct-io?:bool expose-acl?:bool expose-xattr?:bool"
     ),
-    "boot": PropertyString("*legacy?:boot-letters order?:qm-bootdisk-list"),
+    "boot": PropertyString("*legacy?:boot-letters order?:qm-bootdev-list"),
     "ipconfig": PropertyString("gw?:ipv4!ip gw6?:ipv6!ip6 ip?:ipv4-config ip6?:ipv6-config"),
     "cicustom": PropertyString("meta?:volume-id network?:volume-id user?:volume-id vendor?:volume-id"),
     "cpu": PropertyString(
@@ -96,11 +96,14 @@ PROPERTY_STRINGS = {
         " phys-bits?:phys-bits reported-model?:str",
         need=need_model,
     ),
-    "sev": PropertyString("*type:str allow-smt?:bool kernel-hashes?:bool no-debug?:bool no-key-sharing?:bool"),
+    "sev": PropertyString(
+        "*type:(std|es|snp)<..3> allow-smt?:bool kernel-hashes?:bool no-debug?:bool no-key-sharing?:bool"
+    ),
     "tdx": PropertyString("*type:str attestation?:bool vsock-cid?:int[2..] vsock-port?:int[0..]"),
     "hostpci": PropertyString(
-        "*host?:str device-id?:str legacy-igd?:bool mapping?:configid mdev?:str pcie?:bool rombar?:bool romfile?:str"
-        " sub-device-id?:str sub-vendor-id?:str vendor-id?:str x-vga?:bool driver?:str"
+        "*host?:pci-addresses device-id?:pci-id legacy-igd?:bool mapping?:configid mdev?:mediated-type pcie?:bool"
+        " rombar?:bool romfile?:rom-file sub-device-id?:pci-id sub-vendor-id?:pci-id vendor-id?:pci-id x-vga?:bool"
+        " driver?:(vfio|keep)"
     ),
     "usb": PropertyString("*host?:usb-device mapping?:configid usb3?:bool"),
     "watchdog": PropertyString("*model?:(i6300esb|ib700) action?:(reset|shutdown|poweroff|pause|debug|none)"),
@@ -140,6 +143,7 @@ PROPERTY_STRINGS = {
     "ivshmem": PropertyString("size:int[1..] name?:shm-name"),
     "numa": PropertyString("cpus:vlan-trunks hostnodes?:vlan-trunks memory?:num policy?:(preferred|bind|interleave)"),
     "smbios": PropertyString(
-        "base64?:bool family?:str manufacturer?:str product?:scsi-product serial?:str sku?:str uuid?:uuid version?:str"
+        "base64?:bool family?:base64-text manufacturer?:base64-text product?:base64-text serial?:base64-text"
+        " sku?:base64-text uuid?:uuid-of-board version?:base64-text"
     ),
 }

@@ -1,0 +1,63 @@
+"""Own the settings of the datacenter (datacenter.cfg), and what they say of guests' tags.
+
+Tags are kept as pve-guest-common does: sorted and in small letters, unless the settings say otherwise. Who may give
+or take one depends on them, too; registered ones are for those who may modify the system.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib.lab.pve.answers import denied
+from lib.lab.pve.formats import split_list
+from lib.lab.pve.params import property_string
+from lib.lab.pve.rights import Caller
+from lib.lab.world import World
+
+_OF_PROPERTIES = (
+    *("crs", "ha", "migration", "next-id", "notify", "replication", "tag-style", "u2f", "user-tag-access"),
+    "webauthn",
+)
+
+
+def settings(world: World) -> dict[str, Any]:
+    """Return the settings of the datacenter as they are read: those made of properties taken apart."""
+    kept = world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
+    for name in _OF_PROPERTIES:
+        if isinstance(kept.get(name), str):
+            kept[name] = property_string(name, kept[name])
+    access = kept.get("user-tag-access", {})
+    for holder, name in ((access, "user-allow-list"), (kept, "registered-tags")):
+        if isinstance(holder.get(name), str):
+            holder[name] = sorted(set(split_list(holder[name])))
+    return kept
+
+
+def unique_tags(world: World, text: str) -> str:
+    """Return tags as a guest keeps them."""
+    style = settings(world).get("tag-style", {})
+    exact = bool(style.get("case-sensitive"))
+    tags = split_list(text)
+    if style.get("ordering") != "config":
+        tags = sorted(tags, key=str if exact else str.lower)
+    return ";".join(dict.fromkeys(tags if exact else map(str.lower, tags)))
+
+
+def need_tags(world: World, who: Caller, before: str, after: str) -> None:
+    """Refuse unless the caller may give and take the tags by which two values differ."""
+    if who.may("/", "Sys.Modify"):
+        return
+    kept = settings(world)
+    access = kept.get("user-tag-access", {})
+    allow = access.get("user-allow", "free")
+    allowed = set(access.get("user-allow-list", ())) if allow != "none" else set()
+    if allow == "existing":
+        allowed |= _existing(world, who)
+    for tag in sorted(set(split_list(before)) ^ set(split_list(after))):
+        if tag in kept.get("registered-tags", ()) or not (allow == "free" or tag in allowed):
+            raise denied("/", f"Sys.Modify for modifying tag '{tag}'")
+
+
+def _existing(world: World, who: Caller) -> set[str]:
+    seen = (guest for vmid, guest in world.all("guest").items() if who.may(f"/vms/{vmid}", "VM.Audit"))
+    return {tag for guest in seen for tag in split_list(str(guest["config"].get("tags", "")))}
