@@ -306,3 +306,12 @@ def test_the_monitor_says_itself_what_goes_wrong(host: Host) -> None:
     host.task("POST", f"{NODE}/qemu/100/status/start")
     assert host.data("POST", f"{NODE}/qemu/100/monitor", command="info status") == "VM status: running\r\n"
     host.data("PUT", f"{NODE}/qemu/100/sendkey", key="ret")
+
+
+def test_the_log_of_a_task_that_is_not_there(host: Host) -> None:
+    gone = f"{NODE}/tasks/UPID:pve:00001234:00001234:66666666:qmstart:1:root@pam:"
+    assert host.data("GET", f"{gone}/log") == [{"n": 1, "t": "unable to open file - No such file or directory"}]
+    assert host.refused("GET", f"{gone}/status") == {"upid": "no such task"}
+    assert host.refused("GET", f"{NODE}/tasks/garbage/log") == {"upid": "unable to parse worker upid"}
+    told = "'download' cannot be used together with 'start' or 'limit' parameters"
+    assert host.refused("GET", f"{gone}/log", download=1, limit=5) == told

@@ -187,8 +187,15 @@ def task_status(call: Call) -> dict[str, Any]:
 
 
 def task_log(call: Call) -> list[dict[str, Any]]:
-    """GET /nodes/{node}/tasks/{upid}/log."""
-    lines = _task(call)["log"]
+    """GET /nodes/{node}/tasks/{upid}/log: it opens the file, whether there is one or not."""
+    if _UPID.fullmatch(call["upid"]) and call.world.get("task", call["upid"]) is None:
+        if call["upid"].split(":")[-2] != call.identity:
+            call.need(f"/nodes/{call.node}", "Sys.Audit")
+        lines = ["unable to open file - No such file or directory"]
+    else:
+        lines = _task(call)["log"]
+    if call.get("download") and {"start", "limit"} & set(call.params):
+        raise failure("'download' cannot be used together with 'start' or 'limit' parameters")
     start = call.get("start", 0)
     end = start + (call.get("limit", 50) or len(lines))
     call.extra["total"] = len(lines)
