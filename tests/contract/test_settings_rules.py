@@ -315,3 +315,22 @@ def test_the_log_of_a_task_that_is_not_there(host: Host) -> None:
     assert host.refused("GET", f"{NODE}/tasks/garbage/log") == {"upid": "unable to parse worker upid"}
     told = "'download' cannot be used together with 'start' or 'limit' parameters"
     assert host.refused("GET", f"{gone}/log", download=1, limit=5) == told
+
+
+def test_what_is_fixed_stays_and_is_looked_at_before_what_goes(host: Host) -> None:
+    host.data("POST", "/storage", storage="new", type="dir", path="/new")
+    refused: list[tuple[dict[str, Any], str]] = [
+        (
+            {"snapshot-as-volume-chain": 1, "delete": "foo"},
+            "can't change value of fixed parameter 'snapshot-as-volume-chain'",
+        ),
+        ({"server": "h", "delete": "foo"}, "unexpected property 'server'"),
+        ({"shared": 1, "delete": "foo"}, "no such option 'foo'"),
+        ({"delete": "path"}, "unable to delete required option 'path'"),
+        ({"delete": "snapshot-as-volume-chain"}, "unable to delete fixed option 'snapshot-as-volume-chain'"),
+        ({"shared": 1, "delete": "shared"}, "cannot set and delete property 'shared' at the same time!"),
+    ]
+    for given, told in refused:
+        assert host.refused("PUT", "/storage/new", **given) == f"update storage failed: {told}"
+    host.data("POST", "/storage", storage="pool", type="rbd", pool="rbd")
+    assert host.data("PUT", "/storage/pool", pool="other") == {"storage": "pool", "type": "rbd"}

@@ -44,6 +44,9 @@ _KINDS: dict[str, tuple[set[str], str, str]] = {
         "server datastore",
     ),
 }
+# What is in the schema because other types may change it.
+_KEPT: dict[str, tuple[str, ...]] = dict.fromkeys(("nfs", "cifs"), ("server", "snapshot-as-volume-chain"))
+_KEPT |= {"dir": ("snapshot-as-volume-chain",), "pbs": ("server",), "zfspool": ("pool",)}
 _WITH_FOLDERS = ("dir", "nfs", "cifs", "cephfs", "btrfs")
 
 
@@ -180,9 +183,13 @@ def update_storage(call: Call) -> dict[str, Any]:
         raise failure(f"{prefix}storage '{name}' does not exist")
     given = {key: value for key, value in call.params.items() if key not in ("storage", "delete", "digest")}
     try:
-        _need_deletable(section["type"], split_list(call.get("delete", "")), given)
-        kept = {key: value for key, value in section.items() if key not in split_list(call.get("delete", ""))}
-        section = _checked(section["type"], given, kept)
+        for option in given:
+            if option in _KEPT.get(section["type"], ()):
+                raise failure(f"can't change value of fixed parameter '{option}'")
+        changed = _checked(section["type"], given, section)
+        removed = split_list(call.get("delete", ""))
+        _need_deletable(section["type"], removed, given)
+        section = {key: value for key, value in changed.items() if key not in removed}
     except Refusal as refusal:
         raise failure(f"{prefix}{refusal.message}") from None
     call.world.put("storage", name, section)
@@ -197,7 +204,7 @@ def _need_deletable(kind: str, removed: list[str], given: Document) -> None:
             raise failure(f"no such option '{option}'")
         if option in _KINDS[kind][2].split():
             raise failure(f"unable to delete required option '{option}'")
-        if option not in changeable:
+        if option not in changeable or option in _KEPT.get(kind, ()):
             raise failure(f"unable to delete fixed option '{option}'")
         if option in given:
             raise failure(f"cannot set and delete property '{option}' at the same time!")
