@@ -334,3 +334,19 @@ def test_what_is_fixed_stays_and_is_looked_at_before_what_goes(host: Host) -> No
         assert host.refused("PUT", "/storage/new", **given) == f"update storage failed: {told}"
     host.data("POST", "/storage", storage="pool", type="rbd", pool="rbd")
     assert host.data("PUT", "/storage/pool", pool="other") == {"storage": "pool", "type": "rbd"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ("keep-all=1", ""),
+        ("keep-all=0,keep-last=2", ""),
+        ("keep-all=1,keep-last=1", "keep-all cannot be set together with other options.\n"),
+        ("keep-last=1.5", "format error\nprune-backups.keep-last: type check ('integer') failed - got '1.5'\n"),
+        ("keep-last=-1", "format error\nprune-backups.keep-last: value must have a minimum value of 0\n"),
+    ],
+)
+def test_how_many_backups_are_kept(host: Host, kept: str, told: str) -> None:
+    answer = host.send("POST", "/storage", storage="new", type="dir", path="/new", prune__backups=kept)
+    errors = (answer.body or {}).get("errors", {})
+    assert errors == ({"prune-backups": f"invalid format - {told}"} if told else {})

@@ -46,6 +46,12 @@ class PropertyString:
     need: Callable[[Mapping[str, Any]], None] | None = None
 
 
+def _need_one_way(kept: Mapping[str, Any]) -> None:
+    """Refuse to keep all backups and to keep some."""
+    if kept.get("keep-all") and any(value for name, value in kept.items() if name != "keep-all"):
+        raise ValueError("keep-all cannot be set together with other options.")
+
+
 PROPERTY_STRINGS = {
     "ide": PropertyString(_DRIVE + " model?:urlencoded<..120> ssd?:bool wwn?:wwn", _DRIVE_ALIASES),
     "sata": PropertyString(_DRIVE + " ssd?:bool wwn?:wwn", _DRIVE_ALIASES),
@@ -109,8 +115,9 @@ PROPERTY_STRINGS = {
     "watchdog": PropertyString("*model?:(i6300esb|ib700) action?:(reset|shutdown|poweroff|pause|debug|none)"),
     "bwlimit": PropertyString("clone?:num[0..] default?:num[0..] migration?:num[0..] move?:num[0..] restore?:num[0..]"),
     "prune-backups": PropertyString(
-        "keep-all?:bool keep-daily?:num keep-hourly?:num keep-last?:num keep-monthly?:num keep-weekly?:num"
-        " keep-yearly?:num"
+        "keep-all?:bool keep-daily?:int[0..] keep-hourly?:int[0..] keep-last?:int[0..] keep-monthly?:int[0..]"
+        " keep-weekly?:int[0..] keep-yearly?:int[0..]",
+        need=_need_one_way,
     ),
     "backup-fleecing": PropertyString("*enabled?:bool storage?:storage-id"),
     "backup-performance": PropertyString("max-workers?:int[1..256] pbs-entries-max?:int[1..]"),
