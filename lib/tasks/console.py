@@ -41,7 +41,7 @@ class Screen:
         """Colours and the live line come only on a terminal without CI; NO_COLOR takes the colours."""
         self._stream: TextIO = sys.stderr if as_json else sys.stdout
         self._verbose = verbose
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._said: dict[str, float] = {}
         self._doing: dict[str, str] = {}
         self._width = 16
@@ -125,7 +125,11 @@ class Screen:
             self._live.update(_plain(textwrap.shorten(told, self._rich.width - 4, placeholder=" …")))
 
     def ended(self, result: StepResult) -> None:
-        """Print a step's line, its changes and its error."""
+        """Print a step's line, its changes and its error, and nothing of another step between them."""
+        with self._lock:
+            self._ended(result)
+
+    def _ended(self, result: StepResult) -> None:
         self._show(result.name, None)
         mark, style = MARKS[result.outcome]
         word = WORDS.get(result.outcome, result.outcome)
