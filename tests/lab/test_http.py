@@ -157,6 +157,19 @@ def test_a_cut_connection_changes_nothing(simulated: Simulated, tmp_path: Path) 
     visit(simulated, tmp_path, visitor)
 
 
+def test_an_answer_that_is_lost_is_journaled_as_such(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client)
+        Faults(simulated.world).add("reset", "POST /pools (after)")
+        with pytest.raises(aiohttp.ClientError):
+            await client.post("/api2/json/pools", data={"poolid": "one"}, headers=headers)
+        assert simulated.world.get("pool", "one") is not None
+
+    logged_in, cut = visit(simulated, tmp_path, visitor)
+    assert (cut["status"], cut["lost"]) == (200, True)
+    assert "lost" not in logged_in
+
+
 def test_no_answer(simulated: Simulated, tmp_path: Path) -> None:
     Faults(simulated.world).add("timeout", "GET /access/domains")
 

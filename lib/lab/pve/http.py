@@ -79,6 +79,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             answer = mischief.twist(answer) if mischief is not None else answer
         if mischief is not None:
             await asyncio.sleep(mischief.delay)
+        lost = faults.take("reset", f"{subject} (after)") or (mischief is not None and mischief.loses(answer))
         journal.write(
             "api",
             node=node,
@@ -89,8 +90,9 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             status=answer.status,
             task=answer.upid,
             ms=round((time.monotonic() - began) * 1000, 2),
+            **({"lost": True} if lost else {}),
         )
-        if faults.take("reset", f"{subject} (after)") or (mischief is not None and mischief.loses(answer)):
+        if lost:
             return _cut(request)
         return _response(_for_ext_js(answer) if request.path.startswith("/api2/extjs") else answer)
 
