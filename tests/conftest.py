@@ -90,6 +90,6 @@ def run(checkout: Path, environment: dict[str, str], seed: int | None) -> Run:
         *words: str, env: dict[str, str] | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         line = with_seed(words, seed)
-        return settled(lambda: invoke(checkout, environment | (env or {}), *line, timeout=timeout), seed)
+        return settled(lambda: invoke(checkout, environment | (env or {}), *line, timeout=timeout), seed, checkout)
 
     return run_line

@@ -53,7 +53,7 @@ class Stage:
 
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run `invoke foundation`, again while a perverse lab lets it fail."""
-        return settled(self.once, self.seed)
+        return settled(self.once, self.seed, self.checkout)
 
     def begin(self) -> subprocess.Popen[str]:
         """Begin `invoke foundation`; what it prints is on its stdout."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -112,10 +115,54 @@ def test_whether_a_task_fails_follows_from_what_it_does_and_how_often_it_was_don
     assert set(fates[0]) == {True, False}, "done again, it may end otherwise"
 
 
+LATE = "  ✗ base_template  failed  0.1 s\n      base: the task failed: … (the lab is perverse)\n      Fix: again\n"
+CUT = "  ✗ packer_user  failed\n      POST /pools: the connection was cut before an answer came\n      Fix: again\n"
+OTHER = "  ✗ tools_storage  failed  0.1 s\n      ssh 10.10.1.21: connection lost\n      Fix: again\n"
+LOST = [{"kind": "api", "method": "POST", "path": path, "lost": True} for path in ("/pools", "/access/roles")]
+
+
+@pytest.mark.parametrize(
+    ("printed", "lost", "runs"),
+    [
+        (LATE, 0, 2),
+        (CUT, 2, 2),
+        (CUT, 1, 1),
+        (CUT, 0, 1),
+        (LATE + CUT, 2, 2),
+        (OTHER, 2, 1),
+        (LATE + OTHER, 2, 1),
+        (LATE + "  · base_template  blocked  0.0 s  needs cloud_image\nfoundation: failed in 0.1 s\n", 0, 2),
+        ("base: … (the lab is perverse)\n  Fix: again\n", 0, 2),
+        ("", 2, 1),
+    ],
+)
+def test_a_line_is_run_again_where_nothing_but_the_lab_let_it_fail(
+    tmp_path: Path, printed: str, lost: int, runs: int
+) -> None:
+    done = [CompletedProcess("line", 0, "", ""), CompletedProcess("line", 1, printed, "")]
+    journal = tmp_path / ".lab" / "journal.jsonl"
+    journal.parent.mkdir()
+    journal.write_text("".join(json.dumps(line) + "\n" for line in LOST))  # of an earlier line
+
+    def line() -> CompletedProcess[str]:
+        with journal.open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in LOST[:lost])
+        return done.pop()
+
+    assert settled(line, 1, tmp_path).returncode == (1 if runs == 1 else 0)
+    assert len(done) == 2 - runs
+
+
+@pytest.mark.parametrize("printed", ["Traceback (most recent call last):\n", LATE.replace("Fix: again", "")])
+def test_a_bug_is_no_perversity(tmp_path: Path, printed: str) -> None:
+    with pytest.raises(AssertionError):
+        settled(lambda: CompletedProcess("line", 1, printed, ""), 1, tmp_path)
+
+
 @pytest.mark.parametrize("seed", [3, 4])  # the whole of tests/rehearsal under several: nox -s chaos
-def test_a_foundation_converges_in_a_perverse_lab(run: Run, seed: int) -> None:
+def test_a_foundation_converges_in_a_perverse_lab(run: Run, checkout: Path, seed: int) -> None:
     assert run("lab.start", "--perverse", str(seed), "--task-seconds", "0").returncode == 0
-    done = settled(lambda: run("foundation"), seed)
+    done = settled(lambda: run("foundation"), seed, checkout)
     assert done.returncode == 0, done.stdout + done.stderr
     last = run("foundation")
     assert "foundation: unchanged" in last.stdout + last.stderr

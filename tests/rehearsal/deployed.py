@@ -59,7 +59,7 @@ class Rehearsal:
             yield running
 
     def run(self, *words: str) -> Any:
-        return settled(lambda: invoke(self.checkout, self.environment, *words), self._seed)
+        return settled(lambda: invoke(self.checkout, self.environment, *words), self._seed, self.checkout)
 
     def json(self, *words: str, code: int = 0) -> dict[str, Any]:
         """Run a line with --json, and return its document, which fits the schema."""

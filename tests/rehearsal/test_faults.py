@@ -11,6 +11,7 @@ import pytest
 from lib.lab import faults as fault
 from lib.lab.faults import KINDS, Faults
 from lib.lab.world import World
+from tests.perverse import errors
 from tests.rehearsal.matrix import MATRIX, PAGE, STEPS, Strike, page, strikes
 from tests.stage import BARE, FINISHED, Stage
 from tests.worlds import told
@@ -65,6 +66,8 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
         if stage.seed is None:  # else a run may end before it comes there, and for other reasons
             assert all(one["used"] and not one["times"] for one in left), f"it struck nothing, or too seldom: {left}"
             judge(struck, step, cell.outcome)
+        assert struck.returncode in (0, 1)
+        assert len(errors(struck)) >= struck.returncode
         if struck.returncode:
             if kind != "partition":  # then the host cannot be told
                 assert not [line for line in told(stage.checkout) if "groundwork-unfinished" in line]

@@ -222,8 +222,8 @@ def client(checkout: Path, password: str = "") -> Callable[..., Any]:
     session.cookies.set("PVEAuthCookie", ticket["ticket"])
     session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
 
-    def call(method: str, path: str, data: dict[str, str] | None = None) -> Any:
-        answer = send(method, base + path, data)
+    def ask(method: str, path: str, params: dict[str, str] | None = None) -> Any:
+        answer = send(method, base + path, params)
         if answer is None:
             return None
         assert answer.status_code == 200, (method, path, answer.status_code, answer.reason, answer.text)
@@ -232,4 +232,28 @@ def client(checkout: Path, password: str = "") -> Callable[..., Any]:
             return [row for number, row in enumerate(data) if row not in data[:number]]
         return data
 
+    def call(method: str, path: str, params: dict[str, str] | None = None) -> Any:
+        """Ask; a task has ended well when this returns, in a perverse lab at a later try."""
+        for _ in range(8):
+            found = ask(method, path, params)
+            task = _newest(ask("GET", "/cluster/tasks")) if found is None and path.startswith("/nodes/") else found
+            ended = _end(ask, task) if isinstance(task, str) and task.startswith("UPID:") else "OK"
+            if "(the lab is perverse)" not in ended:
+                assert ended == "OK", (method, path, ended)
+                return found
+        raise AssertionError(f"{method} {path} does not end well")
+
     return call
+
+
+def _newest(tasks: list[dict[str, Any]]) -> str:
+    """Return the task that was started last: the one of which an answer that was lost told."""
+    return max((task["starttime"], task["upid"].split(":")[2], task["upid"]) for task in tasks)[2] if tasks else ""
+
+
+def _end(ask: Callable[..., Any], task: str) -> str:
+    """Wait for a task; return how it ended."""
+    while True:
+        status = ask("GET", f"/nodes/{task.split(':')[1]}/tasks/{task}/status")
+        if status["status"] != "running":
+            return str(status["exitstatus"])

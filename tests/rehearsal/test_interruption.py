@@ -34,7 +34,8 @@ def started(checkout: Path, environment: dict[str, str], *words: str) -> subproc
 
 def judge(kill: Kill) -> None:
     assert kill.struck
-    assert (kill.wrong, kill.orphans) == ([], [])
+    found = kill.wrong + kill.orphans
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("line", [1, 32, 60, 75, 95, 125])  # every line: nox -s chaos
