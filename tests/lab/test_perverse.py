@@ -47,6 +47,17 @@ def test_lists_are_reordered_keys_added_and_nothing_that_was_set_is_lost() -> No
     assert sorted(kept, key=lambda row: int(row["id"])) == wanted
 
 
+def test_of_some_guests_of_the_cluster_only_their_configuration_is_known() -> None:
+    guest = {"id": "qemu/9002", "type": "qemu", "vmid": 9002, "status": "stopped", "template": 1, "name": "base"}
+    seeded = Perverse(1)
+    listed = Answer(200, "OK", {"data": [guest | {"tags": "ours", "lock": "create"}]})
+    found = [(seeded.request("a", "GET", "/cluster/resources").twist(listed).body or {})["data"][0] for _ in range(50)]
+    late = [row for row in found if row["status"] == "unknown"]
+    assert 5 < len(late) < 25
+    assert all(row.keys() - {NEW_KEY} == {"id", "type", "vmid", "status", "tags", "lock"} for row in late)
+    assert all(row["template"] == 1 for row in found if row not in late)
+
+
 def test_the_same_seed_does_the_same_and_a_log_keeps_its_order() -> None:
     assert twisted(1) == twisted(1)
     assert twisted(1) != twisted(2)
