@@ -69,6 +69,11 @@ class Pve:
                 found.set_exception(error)
         return found.result()
 
+    def forget(self) -> None:
+        """Let `once` read anew: others may have changed what it read."""
+        with self._lock:
+            self._memo.clear()
+
     def put(self, path: str, /, **params: object) -> Json:
         """Change; idempotent, so retried."""
         return self._write("PUT", path, params)
@@ -85,8 +90,7 @@ class Pve:
         try:
             return self._retried(method, path, params)
         finally:
-            with self._lock:
-                self._memo.clear()
+            self.forget()
 
     def _retried(self, method: str, path: str, params: dict[str, object]) -> Json:
         for attempt in range(1, TRIES + 1):
@@ -200,8 +204,7 @@ class Pve:
 
         self._on_wait(what, 0.0, upid)  # into the run log before anything is waited for
         ended = wait_for(f"{what} ({upid})", look, timeout, self._on_wait)
-        with self._lock:
-            self._memo.clear()
+        self.forget()
         if ended != "OK" and not ended.startswith("WARNINGS"):
             lines = [str(line.get("t", "")) for line in self.get(f"{path}/log", limit=500)][-4:]
             tail = "\n    ".join(lines)

@@ -10,15 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest as /cluster/resources shows it."""
+    """A guest as /cluster/resources shows it: what is in its configuration at once, name and status seconds later."""
 
     vmid: int
     name: str
     node: str
     tags: frozenset[str]
     pool: str
-    template: bool
-    running: bool
+    lock: str
     kind: str
 
 
@@ -27,12 +26,11 @@ def guests(resources: Iterable[Mapping[str, Any]]) -> tuple[Guest, ...]:
     found = {
         int(row["vmid"]): Guest(
             vmid=int(row["vmid"]),
-            name=str(row.get("name", "")),
+            name=str(row.get("name") or f"VM {row['vmid']}"),
             node=str(row["node"]),
             tags=frozenset(t for t in re.split(r"[;, ]+", str(row.get("tags") or "")) if t),
             pool=str(row.get("pool") or ""),
-            template=bool(int(row.get("template") or 0)),
-            running=row.get("status") == "running",
+            lock=str(row.get("lock") or ""),
             kind=str(row["type"]),
         )
         for row in resources

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from lib.config.model import Cluster
@@ -32,13 +32,20 @@ class Wanted:
 class Seen:
     """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks.
 
-    `backups` are the storages that take backups, looked at only where one is asked for.
+    `backups` are the storages that take backups, looked at only where one is asked for. Of a guest that a
+    task is just making nothing else is known.
     """
 
     guest: facts.Guest | None
     config: tuple[tuple[str, str], ...]
     clones: tuple[str, ...]
     backups: tuple[str, ...] = ()
+    being_made: bool = False
+
+    @property
+    def template(self) -> bool:
+        """Tell whether it is a template by now; the listing would say so seconds later."""
+        return ("template", "1") in self.config
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,20 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     def observe(self, at: Session, recent: bool) -> Seen:
         """Find the guest in the cluster's one listing; read its configuration and what is cloned from it."""
-        guest = next((g for g in facts.guests(at.pve.once("/cluster/resources")) if g.vmid == self._base.vmid), None)
+        guest = self._guest(at.pve.once("/cluster/resources"))
+        if guest is not None and guest.lock == "create":
+            if at.pve.running_task(guest.node, "qmcreate", str(guest.vmid)) is not None:
+                return Seen(guest, (), (), being_made=True)
+            guest = self._guest(at.pve.get("/cluster/resources"))  # as it was left
         if guest is None:
             return Seen(None, (), ())
         config: Mapping[str, Any] = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
         ours = tuple(sorted((str(k), str(v).rstrip("\n")) for k, v in config.items() if k not in ("digest", "meta")))
-        return Seen(guest, ours, self._clones(at, guest) if guest.template else (), self._backups(at))
+        seen = Seen(guest, ours, (), self._backups(at))
+        return replace(seen, clones=self._clones(at, guest)) if seen.template else seen
+
+    def _guest(self, resources: Iterable[Mapping[str, Any]]) -> facts.Guest | None:
+        return next((guest for guest in facts.guests(resources) if guest.vmid == self._base.vmid), None)
 
     def _backups(self, at: Session) -> tuple[str, ...]:
         rows = at.pve.once("/storage") if self._backup else ()
@@ -161,7 +176,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         assert seen.guest is not None
         if seen.guest.pool != self._cluster.proxmox.pool:
             yield Change("pool", seen.guest.pool or None, self._cluster.proxmox.pool)
-        if not seen.guest.template:
+        if not seen.template:
             yield Change("template", "0", "1")
 
     def changes(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
@@ -169,16 +184,22 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         if seen.guest is None:
             yield Change("guest", None, f"VM {self._base.vmid} {self._base.name}")
             return
+        if seen.being_made:
+            yield Change("guest", "being made", f"VM {self._base.vmid} {self._base.name}")
+            return
         if self._rebuild:
             yield Change("guest", f"VM {self._base.vmid}", "made anew")
         yield from self._fatal(seen, wanted)
         yield from self._mendable(seen, wanted)
 
     def _anew(self, seen: Seen, wanted: Wanted) -> bool:
-        return seen.guest is not None and (self._rebuild or any(True for _ in self._fatal(seen, wanted)))
+        known = seen.guest is not None and not seen.being_made
+        return known and (self._rebuild or any(True for _ in self._fatal(seen, wanted)))
 
     def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
         """Yield a foreign guest on our VMID, and linked clones that forbid a rebuild."""
+        if seen.being_made:
+            return
         if seen.guest is not None and not self._mine(seen):
             yield Problem(
                 f"VM {self._base.vmid}",
@@ -200,7 +221,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
         """Yield the destruction of a finished template; one that never got finished holds nothing to lose."""
-        if self._anew(seen, wanted) and seen.guest is not None and seen.guest.template:
+        if self._anew(seen, wanted) and seen.guest is not None and seen.template:
             why = "asked for" if self._rebuild else ", ".join(c.attribute for c in self._fatal(seen, wanted))
             disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in (*DISK_KEYS, "unused"))
             yield Danger(
@@ -212,10 +233,14 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
     # --------------------------------------------------------------- apply
 
     def apply(self, at: Session, seen: Seen, wanted: Wanted) -> None:
-        """Make, mend or make anew; after an interruption, wait for what still runs and look again."""
-        if self._wait_for_earlier(at, seen, wanted):
-            seen = self.observe(at, False)
-        if next(iter(self.problems(seen, wanted)), None):
+        """Make, mend or make anew; after an interruption, wait for what still runs, and look again in any case.
+
+        What ran when it was planned may have ended before it was looked for.
+        """
+        self._wait_for_earlier(at, seen, wanted)
+        at.pve.forget()
+        seen = self.observe(at, False)
+        if seen.being_made or next(iter(self.problems(seen, wanted)), None):
             raise RefusedError(f"VM {self._base.vmid}", "has changed since it was planned", "run the command again")
         if self._anew(seen, wanted):
             self._destroy(at, seen)
@@ -226,15 +251,12 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         self._mend(at, seen, wanted)
         self._rebuild = False
 
-    def _wait_for_earlier(self, at: Session, seen: Seen, wanted: Wanted) -> bool:
+    def _wait_for_earlier(self, at: Session, seen: Seen, wanted: Wanted) -> None:
         node = seen.guest.node if seen.guest else wanted.image.node
-        waited = False
         for kind in ("qmcreate", "resize", "qmtemplate", "qmdestroy"):
             running = at.pve.running_task(node, kind, str(self._base.vmid))
             if running is not None:
                 at.pve.task(running, f"the {kind} that an earlier run began", at.limit(1800))
-                waited = True
-        return waited
 
     def _destroy(self, at: Session, seen: Seen) -> None:
         assert seen.guest is not None

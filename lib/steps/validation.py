@@ -258,7 +258,8 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
     def _guest_problems(self, seen: Seen) -> Iterator[Problem]:
         ours = {vmid: (_key(*where), name) for where, vmid, name in vmids(self._cluster)}
         for guest in seen.guests:
-            if guest.vmid in ours and self._cluster.proxmox.tag not in guest.tags:
+            made = guest.lock == "create"  # whose it is shows when it is done
+            if guest.vmid in ours and self._cluster.proxmox.tag not in guest.tags and not made:
                 key, name = ours[guest.vmid]
                 yield Problem(
                     f"VM {guest.vmid}",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -74,6 +78,50 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
             after = stage.run()
             assert after.returncode == 0, after.stdout + after.stderr
     assert stage.differences() == []  # so the next run changes nothing either: that is the world of the test below
+
+
+@pytest.mark.parametrize("what", ["POST /nodes/node1/qemu", "POST /nodes/node1/qemu/9002/template"])
+def test_a_task_that_ends_while_it_is_looked_for_is_not_begun_again(stage: Stage, what: str) -> None:
+    begun: list[str] = []
+
+    def on_line(number: int, said: str, faults: Faults) -> None:
+        if said == what:
+            begun.append(said)
+        elif begun and said == "GET /cluster/resources":
+            threading.Event().wait(0.5)  # the task, whose answer was lost, ends before the next request
+
+    set_before(stage, "base_template")
+    with stage.lab(task_seconds=0.1, on_line=on_line) as lab:
+        lab.fault("reset", f"*{what} (after)")
+        done = stage.once()
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert begun == [what]
+    assert stage.differences() == []
+
+
+def test_a_guest_that_a_killed_run_is_still_making_is_ours(stage: Stage) -> None:
+    victim: list[int] = []
+
+    def on_line(number: int, said: str, faults: Faults) -> None:
+        if victim and said == "POST /nodes/node1/qemu":
+            os.kill(victim.pop(), signal.SIGKILL)
+
+    set_before(stage, "base_template")
+    with stage.lab(task_seconds=4, on_line=on_line):
+        process = stage.begin()
+        victim.append(process.pid)
+        process.communicate(timeout=60)
+        planned = stage.once("--dry-run")
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert "~ guest: being made → VM 9002" in planned.stdout
+    world = World(stage.checkout / ".lab" / "world.sqlite")
+    for upid, task in world.all("task").items():
+        world.put("task", upid, task | {"due": time.time() + 2})
+    world.close()
+    with stage.lab():
+        done = stage.run()
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert stage.differences() == []
 
 
 def test_the_world_of_an_undisturbed_run_is_left_unchanged(stage: Stage) -> None:
