@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from lib.lab import faults as fault
 from lib.lab.faults import KINDS, Faults
+from lib.lab.perverse import TOLD_LATER
+from lib.lab.pve import guest_state
 from lib.lab.world import World
 from tests.perverse import errors
 from tests.rehearsal.matrix import MATRIX, PAGE, STEPS, Strike, page, strikes
@@ -121,6 +124,21 @@ def test_a_guest_that_a_killed_run_is_still_making_is_ours(stage: Stage) -> None
     with stage.lab():
         done = stage.run()
         assert done.returncode == 0, done.stdout + done.stderr
+    assert stage.differences() == []
+
+
+def test_a_template_is_known_before_the_listing_tells_of_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = guest_state.resource
+
+    def untold(*args: Any) -> dict[str, Any]:
+        return {key: value for key, value in listed(*args).items() if key not in TOLD_LATER} | {"status": "unknown"}
+
+    monkeypatch.setattr(guest_state, "resource", untold)
+    set_before(stage, "base_template")
+    with stage.lab():
+        done = stage.run()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "\nfoundation: unchanged" in stage.run().stdout
     assert stage.differences() == []
 
 
