@@ -82,7 +82,7 @@ def e2e(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Kill the product at every line of the lab's journal, the lab at some; rehearse all in perverse labs.
 
-    `-- --every 5` kills at fewer lines.
+    `-- --every 5` kills at fewer lines, `-- --perverse 3` in perverse labs.
     """
     install(session, "test")
     session.run("python", "-m", "tests.chaos", *session.posargs)

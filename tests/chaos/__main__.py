@@ -55,7 +55,9 @@ def main() -> int:
     """Kill, judge, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="kill the product at each N-th line only")
-    every = parser.parse_args().every
+    parser.add_argument("--perverse", type=int, metavar="SEED", help="in perverse labs")
+    options = parser.parse_args()
+    every = options.every
     with tempfile.TemporaryDirectory(prefix="groundwork-chaos-") as name:
         folder = Path(name)
         product = copy_product(folder / "product")
@@ -63,10 +65,18 @@ def main() -> int:
         with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
             well = True
             parts: list[tuple[str, Killing, int]] = [
-                ("product killed", partial(on_stage, kill_product, product, folder), every),
-                ("lab killed", partial(on_stage, kill_lab, product, folder), LAB_EVERY * every),
-                ("deployment on dnsmasq killed", partial(kill_deployment, product, folder, "dnsmasq"), every),
-                ("deployment on BIND killed", partial(kill_deployment, product, folder, "bind"), every),
+                ("product killed", partial(on_stage, kill_product, product, folder, options.perverse), every),
+                ("lab killed", partial(on_stage, kill_lab, product, folder, options.perverse), LAB_EVERY * every),
+                (
+                    "deployment on dnsmasq killed",
+                    partial(kill_deployment, product, folder, options.perverse, "dnsmasq"),
+                    every,
+                ),
+                (
+                    "deployment on BIND killed",
+                    partial(kill_deployment, product, folder, options.perverse, "bind"),
+                    every,
+                ),
             ]
             for title, kill, step in parts:
                 began = time.monotonic()

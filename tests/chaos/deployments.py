@@ -16,11 +16,11 @@ from tests.rehearsal.test_interruption import started
 _made: dict[str, Rehearsal] = {}  # of this process
 
 
-def kill_deployment(product: Path, folder: Path, backend: str, line: int) -> Kill:
+def kill_deployment(product: Path, folder: Path, seed: int | None, backend: str, line: int) -> Kill:
     """Kill it there; at every second line the server itself may put the old file back before the next run comes."""
     if backend not in _made:
         own = folder / f"{os.getpid()}-{backend}"
-        _made[backend] = Rehearsal(product, own, None, "dns", "--only", bind=backend == "bind")
+        _made[backend] = Rehearsal(product, own, seed, "dns", "--only", bind=backend == "bind")
     made, kill = _made[backend], Kill(line)
     lines = 0
     victim: list[int] = []

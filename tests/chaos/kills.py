@@ -93,10 +93,10 @@ Killing = Callable[[int], Kill]
 _made: dict[str, Stage] = {}  # of this process
 
 
-def on_stage(kill: Callable[[Stage, int], Kill], product: Path, folder: Path, line: int) -> Kill:
-    """Make one kill on this process's own stage."""
+def on_stage(kill: Callable[[Stage, int], Kill], product: Path, folder: Path, seed: int | None, line: int) -> Kill:
+    """Make one kill on this process's own stage; with a seed its labs are perverse."""
     if "stage" not in _made:
         own = folder / str(os.getpid())
         own.mkdir()
-        _made["stage"] = Stage(product, own)
+        _made["stage"] = Stage(product, own, seed)
     return kill(_made["stage"], line)
