@@ -70,7 +70,7 @@ def _take(pve: Pve, mine: dict[str, Any]) -> None:
             return
         settle = _check_dead(holder, mine)
         # The holder died without releasing it: take its place, in the same atomic way.
-        with contextlib.suppress(ApiError):
+        with contextlib.suppress(ApiError, LostAnswerError):  # what became of it shows at the next try
             pve.delete(f"/pools/{POOL}")
     raise LockedError("cluster lock", "another run took it at the same moment", "run the command again")
 

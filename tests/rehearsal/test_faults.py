@@ -200,6 +200,18 @@ def test_the_lock_survives_faults(stage: Stage, kind: str, match: str, times: in
     assert stage.differences() == []
 
 
+def test_a_dead_holder_s_lock_is_taken_though_the_answer_to_its_removal_is_lost(stage: Stage) -> None:
+    stage.take(FINISHED)
+    with stage.lab() as lab:
+        lab.fault("500", "DELETE /pools/groundwork-lock", 4)
+        assert "warning: cluster lock" in stage.run().stdout
+        lab.fault("reset", "*DELETE /pools/groundwork-lock (after)")
+        done = stage.run()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert lab.clear() == []
+    assert stage.differences() == []
+
+
 def test_an_administrator_s_token_that_the_cluster_forgot_is_made_anew(stage: Stage) -> None:
     stage.take(FINISHED)
     world = World(stage.checkout / ".lab" / "world.sqlite")
