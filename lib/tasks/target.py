@@ -6,6 +6,7 @@ target has been used here, the lab is entered only by name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -17,12 +18,13 @@ from pathlib import Path
 from lib.clients.pve_session import Credential, Tls
 from lib.clients.ssh import Host, Hosts
 from lib.clients.ssh_connection import Login
-from lib.command import read, write
+from lib.clients.waiting import TRIES
+from lib.command import Command, read, write
 from lib.config.access import Access
 from lib.config.environment import read_environment
 from lib.config.model import Cluster
 from lib.engine.evidence import write_file
-from lib.errors import CommandError, ConfigurationError, Problem, StepError, UnreachableError
+from lib.errors import CommandError, ConfigurationError, LostAnswerError, Problem, StepError, UnreachableError
 from lib.secrets import Secret
 
 ADMIN_TOKEN_HOURS = 12
@@ -173,20 +175,29 @@ def make_token(target: Target, hosts: Hosts) -> Credential:
     add = ("pveum", "user", "token", "add", "root@pam", token_id, "--privsep", "0")
     expire = int(time.time()) + ADMIN_TOKEN_HOURS * 3600
     command = write(*add, "--expire", str(expire), "--comment", "groundwork", "--output-format", "json")
-    try:
-        answer = shell.run(command)
-    except CommandError as error:
-        if "already exists" not in error.stderr:
-            raise
-        shell.run(write("pveum", "user", "token", "remove", "root@pam", token_id))
-        answer = shell.run(command)
-    value = str(json.loads(answer.stdout)["value"])
+    value = str(json.loads(_added(shell, command, token_id))["value"])
     credential = Credential("root@pam", Secret(value), token_id)
     kept = _kept_at(target)
     kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     body = {"user": "root@pam", "token_id": token_id, "value": value, "expire": expire}
     write_file(kept, json.dumps(body) + "\n")
     return credential
+
+
+def _added(shell: Host, add: Command, token_id: str) -> str:
+    """Add the token and return what was printed, its secret in it; one whose answer was lost is made anew."""
+    for left in reversed(range(TRIES)):
+        try:
+            return shell.run(add).stdout
+        except LostAnswerError:
+            if not left:
+                raise
+        except CommandError as error:
+            if "already exists" not in error.stderr or not left:
+                raise
+            with contextlib.suppress(LostAnswerError):
+                shell.run(write("pveum", "user", "token", "remove", "root@pam", token_id))
+    raise AssertionError("unreachable")
 
 
 def forget_administrator(target: Target) -> None:

@@ -212,6 +212,18 @@ def test_a_dead_holder_s_lock_is_taken_though_the_answer_to_its_removal_is_lost(
     assert stage.differences() == []
 
 
+@pytest.mark.parametrize("action", ["add", "remove"])
+def test_an_administrator_s_token_whose_answer_is_lost_is_made_anew(stage: Stage, action: str) -> None:
+    stage.take(FINISHED)
+    (stage.checkout / ".lab" / ".groundwork" / "admin-token.json").unlink()
+    with stage.lab() as lab:
+        lab.fault("ssh-drop", f"pveum user token {action}")
+        done = stage.run()
+        assert "unchanged" in done.stdout, done.stdout + done.stderr
+        assert lab.clear() == []
+    assert stage.differences() == []
+
+
 def test_an_administrator_s_token_that_the_cluster_forgot_is_made_anew(stage: Stage) -> None:
     stage.take(FINISHED)
     world = World(stage.checkout / ".lab" / "world.sqlite")
