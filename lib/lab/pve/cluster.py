@@ -114,7 +114,7 @@ def _load(call: Call, pool: str) -> dict[str, Any]:
     """Return what the running guests of a pool use together; nothing where none runs."""
     guests = [guest for guest in call.world.all("guest").values() if guest.get("pool") == pool]
     entries = [guest_state.resource(call.world, guest, call.now, True) for guest in guests]
-    runs = [entry for entry in entries if entry["uptime"]]
+    runs = [entry for entry in entries if entry.get("uptime")]
     if not runs:
         return {}
     cpus = sum(entry["maxcpu"] for entry in runs)
