@@ -76,7 +76,8 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
         assert struck.returncode in (0, 1)
         assert len(errors(struck)) >= struck.returncode
         if struck.returncode:
-            if kind != "partition":  # then the host cannot be told
+            # else the host cannot be told, or a download goes on of which two answers were lost
+            if kind != "partition" and stage.seed is None:
                 assert not [line for line in told(stage.checkout) if "groundwork-unfinished" in line]
             after = stage.run()
             assert after.returncode == 0, after.stdout + after.stderr
