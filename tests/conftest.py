@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -57,8 +59,12 @@ class Run(Protocol):
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the product's files alone, copied and compiled once for all tests of this worker."""
-    return copy_product(tmp_path_factory.mktemp("product"))
+    """Return the product's files alone, copied and compiled once for the tests of all workers; nobody writes there."""
+    own = tmp_path_factory.getbasetemp()
+    home = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "product"
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return home if home.exists() else copy_product(home)
 
 
 @pytest.fixture

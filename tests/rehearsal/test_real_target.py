@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lib.lab import start
 from tests.rehearsal.test_foundation import client, document, journal, writes
 
 
@@ -17,7 +18,8 @@ def configured(
     checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path, version: str = "9.2"
 ) -> Path:
     """Point the checkout at a lab that lies elsewhere, as at real hosts."""
-    run("lab.start", "--task-seconds", "0", "--pve", version)
+    if start.running(checkout) is None:
+        run("lab.start", "--task-seconds", "0", "--pve", version)
     ssh = Path(environment["HOME"]) / ".ssh"
     ssh.mkdir()
     (ssh / "config").write_text(run("lab.ssh-config").stdout)
@@ -40,17 +42,17 @@ def configured(
 
 
 def test_a_real_target_is_reached_and_its_files_lie_in_the_checkout(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    lab: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    configured(checkout, run, environment, tmp_path)
+    configured(lab, run, environment, tmp_path)
     cold = run("foundation", "--json")
     assert cold.returncode == 0, cold.stdout + cold.stderr
     assert document(cold)["target"] == "127.0.0.1"
     assert document(run("foundation", "--json"))["outcome"] == "unchanged"
     for name in (".foundation-state.json", "packer/.env", "packer/variables.json"):
-        assert (checkout / name).stat().st_mode & 0o777 == 0o600
-        assert not (checkout / ".lab" / name).exists()
-    (checkout / ".env").unlink()
+        assert (lab / name).stat().st_mode & 0o777 == 0o600
+        assert not (lab / ".lab" / name).exists()
+    (lab / ".env").unlink()
     lost = run("foundation")
     assert lost.returncode == 2
     assert "GROUNDWORK_TARGET=lab" in lost.stderr
@@ -58,29 +60,29 @@ def test_a_real_target_is_reached_and_its_files_lie_in_the_checkout(
 
 
 def test_another_ca_is_not_trusted(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    lab: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    configured(checkout, run, environment, tmp_path)
+    configured(lab, run, environment, tmp_path)
     other = "PROXMOX_CA_FILE=" + str(tmp_path / "ca.pem")
-    text = (checkout / ".env").read_text()
-    (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_FINGERPRINT=" + "ab" * 32))
-    (checkout / ".env").chmod(0o600)
+    text = (lab / ".env").read_text()
+    (lab / ".env").write_text(text.replace(other, "PROXMOX_TLS_FINGERPRINT=" + "ab" * 32))
+    (lab / ".env").chmod(0o600)
     result = run("foundation", "--dry-run")
     assert result.returncode == 1
     assert "TLS" in result.stdout + result.stderr
-    journal = (checkout / ".lab" / "journal.jsonl").read_text()
+    journal = (lab / ".lab" / "journal.jsonl").read_text()
     assert "/access/ticket" not in journal  # the password goes to nobody whose certificate is not the known one
     assert "Traceback" not in result.stdout + result.stderr
-    (checkout / ".env").write_text(text.replace(other, "PROXMOX_TLS_VERIFY=no"))
+    (lab / ".env").write_text(text.replace(other, "PROXMOX_TLS_VERIFY=no"))
     unchecked = run("foundation", "--dry-run")
     assert unchecked.returncode == 0, unchecked.stdout
     assert "TLS verification is turned off" in unchecked.stdout
 
 
 def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    lab: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    configured(checkout, run, environment, tmp_path)
+    configured(lab, run, environment, tmp_path)
     (Path(environment["HOME"]) / ".ssh" / "known_hosts").unlink()
     unknown = run("foundation", "--dry-run")
     assert unknown.returncode == 1
@@ -89,7 +91,7 @@ def test_keys_are_shown_and_recorded_by_the_way_that_a_run_takes(
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("SHA256:") == 5
     assert shown.stdout.count(" new") == 5
-    recorded = checkout / ".groundwork" / "known_hosts"
+    recorded = lab / ".groundwork" / "known_hosts"
     assert recorded.stat().st_mode & 0o777 == 0o600
     assert run("foundation", "--dry-run").returncode == 0
     assert run("trust").stdout.count(" known") == 5

@@ -58,12 +58,12 @@ def test_what_the_administrator_needs_suffices(
 
 
 def test_what_lacks_is_told_before_anything_is_changed(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    lab: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    configured(checkout, run, environment, tmp_path)
+    configured(lab, run, environment, tmp_path)
     needs = dict(rights.administrator(CLUSTER))
-    become(checkout, needs | {"/access": needs["/access"] - {"Sys.Modify"}})
-    before = len(journal(checkout))
+    become(lab, needs | {"/access": needs["/access"] - {"Sys.Modify"}})
+    before = len(journal(lab))
     failed = run("foundation")
     assert failed.returncode == 1
     told = " ".join(failed.stdout.split())
@@ -71,7 +71,7 @@ def test_what_lacks_is_told_before_anything_is_changed(
     fix = f"pveum acl modify /access --users {ADMIN} --tokens '{ADMIN}!all' --roles Administrator"
     assert f"Fix: {fix}" in told
     assert told.count("lacks") == 1
-    assert {line["path"] for line in writes(journal(checkout)[before:])} == {"/pools", "/pools/groundwork-lock"}
+    assert {line["path"] for line in writes(journal(lab)[before:])} == {"/pools", "/pools/groundwork-lock"}
     assert "lacks Sys.Modify on /access" in run("doctor", "--phases", "foundation").stdout
 
 
