@@ -44,7 +44,7 @@ def set_before(stage: Stage, step: str) -> None:
             assert stage.run().returncode == 1
             lab.clear()
         stage.keep(name)
-    stage.take(BARE if hindrance is None else name)
+    stage.take(FINISHED if step == "validation" else BARE if hindrance is None else name)
 
 
 def begins(kind: str, cell: Strike) -> Callable[[int, str, Faults], None]:
@@ -68,7 +68,8 @@ def test_a_fault_is_mended_or_told(stage: Stage, monkeypatch: pytest.MonkeyPatch
     with stage.lab(on_line=begins(kind, cell)) as lab:
         if not cell.after:
             lab.fault(kind, cell.match, cell.times)
-        struck = stage.once(*(("--timeout", "3") if kind == "timeout" else ()))
+        slow = ("--timeout", "3") if kind == "timeout" else ()
+        struck = stage.once("--rerun", step, *slow) if step == "validation" else stage.once(*slow)
         left = lab.clear()
         if stage.seed is None:  # else a run may end before it comes there, and for other reasons
             assert all(one["used"] and not one["times"] for one in left), f"it struck nothing, or too seldom: {left}"
