@@ -36,7 +36,7 @@ class Rehearsal:
 
     def __init__(self, product: Path, folder: Path, seed: int | None, *cold: str, bind: bool = False) -> None:
         self._file = BIND_FILE if bind else FILE
-        self._seed = seed
+        self.seed = seed
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
         for old, new in BIND.items() if bind else ():
@@ -55,11 +55,11 @@ class Rehearsal:
         shutil.copytree(self._kept, self.checkout / ".lab")
         for name, text in self._inputs.items():
             (self.checkout / name).write_text(text)
-        with lab_in(self.checkout, on_line=on_line, seed=self._seed) as running:
+        with lab_in(self.checkout, on_line=on_line, seed=self.seed) as running:
             yield running
 
     def run(self, *words: str) -> Any:
-        return settled(lambda: invoke(self.checkout, self.environment, *words), self._seed, self.checkout)
+        return settled(lambda: invoke(self.checkout, self.environment, *words), self.seed, self.checkout)
 
     def json(self, *words: str, code: int = 0) -> dict[str, Any]:
         """Run a line with --json, and return its document, which fits the schema."""

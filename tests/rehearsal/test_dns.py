@@ -26,8 +26,9 @@ def test_what_dns_needs_is_built_before_and_every_record_deployed(dns: Rehearsal
     assert [phase["name"] for phase in dns.cold["phases"]] == ["foundation", "dns"]
     assert dns.cold["outcome"] == "changed"
     assert step(dns.cold, "base_template")["outcome"] == "changed"
-    assert ("A k8s-worker-4", None, "10.10.1.43") in told(step(dns.cold, "zones"))
-    assert any("restarted" in (one["after"] or "") for one in step(dns.cold, "zones")["changes"])
+    if dns.seed is None:  # else an earlier run may have deployed them
+        assert ("A k8s-worker-4", None, "10.10.1.43") in told(step(dns.cold, "zones"))
+        assert any("restarted" in (one["after"] or "") for one in step(dns.cold, "zones")["changes"])
     with dns.lab():
         assert dns.is_clean()
         assert dns.run("dns.check").returncode == 0, "a run writes nothing into dns/"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.perverse import settled
 from tests.rehearsal.test_foundation import client
 from tests.rehearsal.test_real_target import configured
 
@@ -36,19 +37,22 @@ runpy.run_module("invoke", run_name="__main__", alter_sys=True)
 class Witness:
     """Runs command lines in a checkout and keeps what they printed and started."""
 
-    def __init__(self, checkout: Path, environment: dict[str, str], home: Path) -> None:
-        self.checkout, self._environment = checkout, environment
+    def __init__(self, checkout: Path, environment: dict[str, str], home: Path, seed: int | None) -> None:
+        self.checkout, self._environment, self._seed = checkout, environment, seed
         self._started = home / "started.txt"
         self._printed = home / "printed.txt"
 
     def run(self, *words: str) -> int:
+        return settled(lambda: self._once(*words), self._seed, self.checkout).returncode
+
+    def _once(self, *words: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-c", WATCHED, str(self._started), *words]
         options: dict[str, Any] = {"cwd": self.checkout, "env": self._environment, "stdin": subprocess.DEVNULL}
-        result = subprocess.run(line, **options, capture_output=True, timeout=120, check=False)
-        with self._printed.open("ab") as printed:
+        result = subprocess.run(line, **options, capture_output=True, text=True, timeout=120, check=False)
+        with self._printed.open("a") as printed:
             printed.write(result.stdout + result.stderr)
-        assert b"Traceback" not in result.stdout + result.stderr
-        return result.returncode
+        assert "Traceback" not in result.stdout + result.stderr
+        return result
 
     def told(self, secrets: Iterable[str], kept: Iterable[Path]) -> list[tuple[str, str]]:
         """Return in which files, besides those that keep them, which of the secrets occur in whatever form."""
@@ -79,9 +83,9 @@ def packer_token(path: Path) -> str:
 
 
 def test_nothing_of_a_rehearsal_is_told(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path, seed: int | None
 ) -> None:
-    witness, lab = Witness(checkout, environment, tmp_path), checkout / ".lab"
+    witness, lab = Witness(checkout, environment, tmp_path, seed), checkout / ".lab"
     kept_token, packer = lab / ".groundwork" / "admin-token.json", lab / "packer" / ".env"
     assert witness.run("lab.start", "--task-seconds", "0") == 0
     assert witness.run("foundation", "--verbose") == 0
@@ -107,7 +111,7 @@ def test_nothing_of_a_rehearsal_is_told(
 
 
 def test_nothing_of_a_real_targets_env_is_told(
-    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    checkout: Path, run: Callable[..., Any], environment: dict[str, str], tmp_path: Path, seed: int | None
 ) -> None:
     configured(checkout, run, environment, tmp_path)
     known = json.loads((checkout / ".lab" / "lab.json").read_text())
@@ -116,7 +120,7 @@ def test_nothing_of_a_real_targets_env_is_told(
     value = client(checkout, PASSWORD)("POST", "/access/users/root@pam/token/mine", {"privsep": "0"})["value"]
     lines = [line for line in (checkout / ".env").read_text().splitlines() if "PROXMOX_ADMIN_" not in line]
     quoted = PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
-    witness = Witness(checkout, environment, tmp_path)
+    witness = Witness(checkout, environment, tmp_path, seed)
     password = ["PROXMOX_ADMIN_USER=root@pam", f"PROXMOX_ADMIN_PASSWORD='{quoted}'"]
     unknown, wrong = str(uuid.uuid4()), "wrong-" + PASSWORD[::-1].replace("\\", "").replace("'", "")
     for credentials, code in (
