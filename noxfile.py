@@ -1,4 +1,4 @@
-"""Own the developer's entry points: `nox -s test`, `lint`, `types`, `judges`, `chaos`, `bench`, `docs`, `e2e`, `lock`.
+"""Own the entry points: `nox -s test`, `lint`, `types`, `real`, `judges`, `chaos`, `bench`, `docs`, `e2e`, `lock`.
 
 Each session is a plain virtual environment filled from a hash-pinned file of
 requirements/. What a session runs is configured in pyproject.toml.
@@ -31,9 +31,10 @@ LOCKED = {
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the tests, on two cores in five processes; what is given after `--` goes to pytest. The judges are apart."""
+    """Run the tests, on two cores in five processes, but for those of `real` and `judges`; `-- …` goes to pytest."""
     install(session, "test")
-    session.run("pytest", "-n", str(WORKERS), "--dist", "worksteal", "--ignore", "tests/judges", *session.posargs)
+    others = ("--ignore", "tests/real", "--ignore", "tests/judges")
+    session.run("pytest", "-n", str(WORKERS), "--dist", "worksteal", *others, *session.posargs)
 
 
 @nox.session
@@ -90,6 +91,13 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "-m", "tests.chaos", *session.posargs)
     for seed in PERVERSE:
         session.run("pytest", "-n", "auto", "--dist", "worksteal", "tests/rehearsal", "--perverse", seed)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Run what needs real programs beside ours: BIND, dnsmasq, sshd; what is missing is skipped by name."""
+    install(session, "test")
+    session.run("pytest", "-n", str(WORKERS), "--dist", "worksteal", "tests/real", *session.posargs)
 
 
 @nox.session
