@@ -82,7 +82,8 @@ mkfifo {home}/clock-"$1" 2> /dev/null; read tick < {home}/clock-"$1"; exit 0
 # A program of that name that fails once with these words where the file `refuse` is there and names its argument.
 REFUSES = """#!/bin/sh
 case "$*" in *"$(cat {home}/refuse-{name} 2>/dev/null || echo nothing at all)"*)
-    rm {home}/refuse-{name}; echo "{name}: {words}" >&2; exit 1 ;;
+    rm {home}/refuse-{name}; [ {name} != tee ] || cat > /dev/null  # else the session may end before its input
+    echo "{name}: {words}" >&2; exit 1 ;;
 esac
 exec {real} "$@"
 """
