@@ -237,7 +237,7 @@ def test_another_host_key_is_refused(dns: Rehearsal) -> None:
         assert f"invoke trust --replace {SERVER}" in step(failed, "name_server")["error"]["fix"]
 
 
-@pytest.mark.parametrize("at", [f"mv -f {STAGE}/new", f"{STAGE}/proven"])  # every line: nox -s chaos
+@pytest.mark.parametrize("at", [f"tee {STAGE}/new", f"mv -f {STAGE}/new", f"{STAGE}/proven"])  # all: nox -s chaos
 def test_killed_anywhere_it_is_old_or_new_and_the_next_run_finishes(dns: Rehearsal, at: str) -> None:
     victim: list[int] = []
 

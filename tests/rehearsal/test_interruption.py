@@ -39,7 +39,7 @@ def judge(kill: Kill, seed: int | None) -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("line", [1, 60, 95, 125])  # every line: nox -s chaos
+@pytest.mark.parametrize("line", [1, 32, 60, 75, 95, 125])  # every line: nox -s chaos
 def test_killed_anywhere_the_next_run_converges(stage: Stage, line: int) -> None:
     judge(kill_product(stage, line), stage.seed)
 
