@@ -6,6 +6,7 @@ import fcntl
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def seed(pytestconfig: pytest.Config) -> int | None:
 def pytest_configure() -> None:
     """Guard this process; `run` guards those that it starts."""
     sys.addaudithook(_refuse)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, and Ctrl-C is tested, too
 
 
 def pytest_collection_finish() -> None:
