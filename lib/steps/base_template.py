@@ -271,8 +271,8 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 storage=self._backup,
                 mode="stop",
             )
-        options = {"purge": 1, "destroy-unreferenced-disks": 1}
-        at.pve.run("DELETE", path, f"destruction of VM {seen.guest.vmid}", at.limit(600), **options)
+        # No purge: its number stays, and with it the user's backup jobs. What only bears that number is not ours.
+        at.pve.run("DELETE", path, f"destruction of VM {seen.guest.vmid}", at.limit(600))
 
     def _create(self, at: Session, wanted: Wanted) -> None:
         storage = self._cluster.proxmox.storage

@@ -185,6 +185,25 @@ def test_protection_and_power_keep_a_guest(cluster: Cluster) -> None:
     assert cluster.send("DELETE", "/nodes/node1/qemu/131").reason == "VM 131 is running - destroy failed"
 
 
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_what_only_bears_its_number_goes_with_a_guest_if_it_is_told_to(cluster: Cluster, all_of_it: bool) -> None:
+    cluster.data("POST", "/nodes/node1/qemu", vmid=131, scsi0="rbd:1")
+    left = {"filename": "vm-131-disk-7", "size": "1G", "vmid": 131}
+    cluster.data("POST", "/nodes/node1/storage/rbd/content", **left)
+    cluster.data("POST", "/cluster/backup", id="both", schedule="03:00", storage="local", vmid="131,140")
+    cluster.data("POST", "/cluster/backup", id="this", schedule="03:00", storage="local", vmid="131")
+    cluster.data("POST", "/cluster/backup", id="not", schedule="03:00", storage="local", all=1, exclude="131")
+    also = {"purge": 1, "destroy-unreferenced-disks": 1} if all_of_it else {}
+    cluster.task("DELETE", "/nodes/node1/qemu/131", **also)
+    jobs = {job["id"]: job.get("vmid", job.get("exclude")) for job in cluster.data("GET", "/cluster/backup")}
+    if all_of_it:
+        assert images(cluster) == set()
+        assert jobs == {"both": "140", "not": None}
+    else:
+        assert images(cluster) == {"rbd/vm-131-disk-7"}
+        assert jobs == {"both": "131,140", "this": "131", "not": "131"}
+
+
 def test_a_password_is_never_kept(cluster: Cluster) -> None:
     cluster.data("POST", "/nodes/node1/qemu", vmid=131, cipassword="geheim-geheim", ide2="rbd:cloudinit")
     assert cluster.data("GET", "/nodes/node1/qemu/131/config")["cipassword"] == "**********"

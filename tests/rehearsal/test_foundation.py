@@ -139,10 +139,16 @@ def test_a_rebuild_is_refused_until_allowed(finished: Path, run: Callable[..., A
     assert refused.returncode == 4
     assert document(refused)["outcome"] == "refused"
     assert "--allow destroy-base-template" in refused.stdout
+    pve = client(finished)
+    left = {"filename": "vm-9002-disk-9", "size": "1G", "vmid": "9002"}  # of an earlier guest, and nobody's now
+    pve("POST", "/nodes/node1/storage/rbd/content", left)
+    pve("POST", "/cluster/backup", {"id": "nightly", "schedule": "03:00", "storage": "local", "vmid": "9002"})
     done = run("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--json")
     assert done.returncode == 0, done.stderr
     assert outcomes(done)["cloud_image"] == "changed"
     assert outcomes(done)["base_template"] == "changed"
+    assert "rbd:vm-9002-disk-9" in {row["volid"] for row in pve("GET", "/nodes/node1/storage/rbd/content")}
+    assert [job["vmid"] for job in pve("GET", "/cluster/backup")] == ["9002"]
 
 
 def test_a_backup_is_made_before_a_template_is_destroyed(finished: Path, run: Callable[..., Any]) -> None:

@@ -68,6 +68,19 @@ def delete_job(call: Call) -> None:
     call.world.delete("backup-job", call["id"])
 
 
+def forget(world: World, vmid: str) -> None:
+    """Take a guest that was purged out of every job; one that was for this guest alone goes with it."""
+    for name, job in world.all("backup-job").items():
+        selection = "vmid" if "vmid" in job else "exclude"
+        left = ",".join(one for one in split_list(str(job.pop(selection, ""))) if one != vmid)
+        if left:
+            job[selection] = left
+        if left or selection == "exclude":
+            world.put("backup-job", name, job)
+        else:
+            world.delete("backup-job", name)
+
+
 def _covers(world: World, job: Document, vmid: str) -> bool:
     if job.get("pool"):
         return bool((world.get("guest", vmid) or {}).get("pool") == job["pool"])

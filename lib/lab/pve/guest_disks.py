@@ -253,6 +253,21 @@ def free_all(world: World, node: str, config: Document, vmid: int) -> None:
         store(world, volid.partition(":")[0], node).free(volid)
 
 
+def free_unreferenced(world: World, node: str, vmid: int) -> None:
+    """Remove what else bears the guest's number in any storage of images that the node can use."""
+    for name, section in world.all("storage").items():
+        usable = storage_state.is_on(section, node) and not section.get("disable")
+        if (
+            usable
+            and "images" in storage_state.contents(section)
+            and not storage_state.inactive_reason(world, name, section, node)
+        ):
+            there = store(world, name, node)
+            for row in there.images():
+                if row["vmid"] == vmid:
+                    there.free(row["volid"])
+
+
 def need_unlocked(world: World, guest: Document, volid: str) -> None:
     """Fail where `qemu-img` cannot look into the image of a running guest.
 

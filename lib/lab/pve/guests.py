@@ -6,6 +6,7 @@ from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import (
+    backup_jobs,
     clones,
     datacenter,
     guest_config,
@@ -220,7 +221,7 @@ def destroy(call: Call) -> str:
         raise failure(f"can't remove VM {call['vmid']} - protection mode enabled")
     if guest["status"] == "running":
         raise failure(f"VM {call['vmid']} is running - destroy failed")
-    args = {name: call.get(name, 0) for name in ("purge", "skiplock")}
+    args = {name: call.get(name, 0) for name in ("destroy-unreferenced-disks", "purge", "skiplock")}
     return call.start("qmdestroy", call["vmid"], 3.0, **args)
 
 
@@ -230,9 +231,12 @@ def _end_destroy(world: World, task: Document) -> None:
     if guest["status"] == "running":
         raise TaskFailed(f"VM {vmid} is running - destroy failed")
     guest_disks.free_all(world, task["node"], guest["config"], vmid)
+    if task["args"]["destroy-unreferenced-disks"]:
+        guest_disks.free_unreferenced(world, task["node"], vmid)
     world.delete("guest", str(vmid))
     if task["args"]["purge"]:
         task["log"].append(f"purging VM {vmid} from related configurations..")
+        backup_jobs.forget(world, str(vmid))
     # Its place in a pool goes with the document; rights on its path go too, and do not come back with the id.
     forget_acls(world, path=f"/vms/{vmid}")
 
