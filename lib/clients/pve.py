@@ -6,6 +6,7 @@ How it is reached is in `pve_session`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -45,6 +46,11 @@ class Pve:
     def identity(self) -> str:
         """Who we are there."""
         return self._credential.identity
+
+    def now(self) -> float:
+        """Return the time by the cluster's clock, in seconds since the epoch: operators' own may differ."""
+        self._connected()
+        return time.time() + self._reached.ahead
 
     # ------------------------------------------------------------ requests
 

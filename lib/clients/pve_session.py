@@ -5,10 +5,12 @@ What is asked there is in `pve`; these two modules alone import proxmoxer and re
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +96,13 @@ class Api:
 
         Attributes:
             version: what GET /version said when the host that answers was found (release, repoid, version).
+            ahead: how many seconds that host's clock was ahead of ours then, to a second or two.
             refused: whether the credential that asked for it was refused.
         """
         self.timeout = timeout
         self.refused = False
         self.version: dict[str, Any] | None = None
+        self.ahead = 0.0
         self._endpoints = list(endpoints)
         self._tls = tls
         self._pool = _Pool(tls.fingerprint)
@@ -144,6 +148,8 @@ class Api:
                 failed = UnreachableError(where, f"the Proxmox API {kind}", fix)
                 continue
             self.refused = answer.status_code == 401
+            with contextlib.suppress(KeyError, ValueError):
+                self.ahead = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
             if answer.status_code == 200:
                 self.version = answer.json()["data"]
             self._endpoints.remove((host, port))

@@ -16,12 +16,22 @@ from lib.errors import LockedError
 
 
 def holder() -> dict[str, object]:
-    """Return who we are, for whoever meets our lock: owner, host, pid, started (epoch seconds)."""
+    """Return who we are, for whoever meets our lock: owner, host, pid, processes, started (epoch seconds)."""
     try:
         owner = getpass.getuser()
     except (KeyError, OSError):  # in a container a user may have no name
         owner = str(os.getuid())
-    return {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "started": round(time.time())}
+    me = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "processes": _processes()}
+    return me | {"started": round(time.time())}
+
+
+def _processes() -> str:
+    """Return what tells this table of processes from that of another machine or container of the same name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not on Linux
+        return ""
 
 
 @contextlib.contextmanager

@@ -72,8 +72,12 @@ class Runner(Generic[C]):
         self._clock = clock
         self.stopped = False
 
-    def run(self) -> list[StepResult]:
-        """Make the run and return a result per step, in the order given."""
+    def run(self, may_go_on: Callable[[], None] = lambda: None) -> list[StepResult]:
+        """Make the run and return a result per step, in the order given.
+
+        `may_go_on` is asked before each step is applied; it raises GroundworkError where that must not be.
+        """
+        self._may_go_on = may_go_on
         self._observe_all()
         for node in self._planning.nodes.values():
             self._planning.plan(node)
@@ -184,6 +188,7 @@ class Runner(Generic[C]):
         self._progress.began(step.name, "apply")
         self._log.write("apply", step=step.name, changes=[c.attribute for c in result.changes])
         try:
+            self._may_go_on()
             try:
                 self._change(node)
             except LostAnswerError as lost:

@@ -158,8 +158,8 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
         runner = Runner(steps, session, options, evidence, digest(cluster), log, screen, located)
         with cluster_lock(
             session.pve, holder(), flags.dry_run, lambda told: screen.line(f"  warning: {told}", "yellow")
-        ):
-            results = {result.name: result for result in runner.run()}
+        ) as may_go_on:
+            results = {result.name: result for result in runner.run(may_go_on)}
     return RunResult(
         command,
         target.name,

@@ -263,6 +263,17 @@ def test_rerun_applies_where_nothing_differs(tmp_path: Path) -> None:
     assert run([First()], world, tmp_path, rerun=frozenset({"first"}))["first"].outcome == "changed"
 
 
+def test_what_may_not_go_on_is_not_applied(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise StepError("lock", "is no longer ours")
+
+    world: World = {}
+    evidence = dict.fromkeys(["first", "second"], Evidence(tmp_path / "state.json", "t"))
+    runner = Runner([First(), Second()], world, Options(), evidence, "d", RunLog(None), Quiet())
+    assert [result.outcome for result in runner.run(stop)] == ["failed", "blocked"]
+    assert "first" not in world
+
+
 def test_ctrl_c_lets_the_running_step_end_and_writes_down_what_was_done(tmp_path: Path) -> None:
     class Interrupted(First):
         def apply(self, at: World, seen: Any, wanted: str) -> str | None:
