@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lib.clients.ssh import Host
-from lib.command import Command, read, write
+from lib.clients.waiting import wait_for
+from lib.command import Result, read, write
 from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Inputs, Step, Unknown
 from lib.errors import Problem, RefusedError, StepError
@@ -22,6 +23,7 @@ from lib.render import render
 from lib.steps.session import Session
 from lib.steps.validation import Validation
 
+APT_SECONDS = 600.0  # how long the host's own timers may be installing something
 CONTENT = frozenset({"import", "iso", "snippets"})
 UNITS = "/etc/systemd/system"
 NONE = frozenset({0, 1})
@@ -210,7 +212,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         if not missing:
             return
         names = sorted(missing)
-        update = host.run(write("apt-get", "update", timeout=at.limit(300), ok=frozenset({0, 100})))
+        update = self._update(at, host)
         if update.exit != 0:
             told = update.stderr + update.stdout
             fix = "run `apt-get update` there and mend its sources"
@@ -228,17 +230,20 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
                 f"apt would remove {', '.join(gone)} to install {', '.join(names)}",
                 "mend the package sources on that host; nothing was changed",
             )
-        argv = (
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "install",
-            "-y",
-            "--no-remove",
-            "--no-install-recommends",
-            *names,
-        )
-        host.run(Command(argv, timeout=at.limit(1200)))
+        wait = ("-o", f"DPkg::Lock::Timeout={at.limit(APT_SECONDS):.0f}")
+        install = ("apt-get", "install", "-y", "--no-remove", "--no-install-recommends", *wait, *names)
+        host.run(write("env", "DEBIAN_FRONTEND=noninteractive", *install, timeout=at.limit(1200)))
+
+    @staticmethod
+    def _update(at: Session, host: Host) -> Result:
+        """Read the package index anew; where another apt is at it, wait for that: no option makes `update` wait."""
+
+        def look() -> tuple[Result | None, str]:
+            done = host.run(write("apt-get", "update", timeout=at.limit(300), ok=frozenset({0, 100})))
+            held = next((line for line in done.stderr.splitlines() if "Could not get lock" in line), "")
+            return None if held else done, held.removeprefix("E: ")
+
+        return wait_for(f"apt-get on {host.address}", look, at.limit(APT_SECONDS), at.on_wait, first=1.0)
 
     def _format_if_empty(self, host: Host) -> None:
         device = f"/dev/rbd/{self._spec}"

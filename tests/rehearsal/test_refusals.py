@@ -14,6 +14,7 @@ import pytest
 
 from lib.lab.world import World
 from tests.rehearsal.test_foundation import client, journal, on_host, outcomes, writes
+from tests.stage import BARE, Stage
 
 
 def edit(checkout: Path, pattern: str, text: str) -> None:
@@ -80,6 +81,18 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, r
     assert removing.returncode == 4
     assert "apt would remove proxmox-ve" in removing.stdout
     assert "rbd create" not in (checkout / ".lab" / "journal.jsonl").read_text().replace('", "', " ")
+
+
+def test_a_host_that_installs_something_itself_is_waited_for(stage: Stage, run: Callable[..., Any]) -> None:
+    stage.take(BARE)
+    world = World(stage.checkout / ".lab" / "world.sqlite")
+    world.put("host", "node1", (world.get("host", "node1") or {}) | {"apt_busy_until": time.time() + 5})
+    world.close()
+    with stage.lab():
+        short = run("foundation", "--timeout", "2")
+        assert short.returncode == 1
+        assert "apt-get on 10.10.1.21: did not come within 2 s (last seen: Could not get lock" in short.stdout
+        assert run("foundation").returncode == 0
 
 
 def test_another_image_on_our_mount_point_is_left_alone(lab: Path, run: Callable[..., Any]) -> None:

@@ -1,12 +1,14 @@
 """Own Debian's package programs: apt-get (update, install, --simulate) and dpkg-query.
 
-Two things of real hosts are here on purpose: without a subscription the enterprise
-repository answers 401, and an install may want to remove something.
+Three things of real hosts are here on purpose: without a subscription the enterprise
+repository answers 401, an install may want to remove something, and at night the host's
+own timers may be at it just then.
 """
 
 from __future__ import annotations
 
 import re
+import time
 
 from lib.lab.programs.arguments import BadOptionError, parse
 from lib.lab.programs.host import Host, Output
@@ -40,12 +42,23 @@ def apt_get(host: Host, argv: list[str], stdin: bytes) -> Output:
     except BadOptionError as error:
         return Output(100, "", f"E: Command line option '{error}' is not understood\n")
     verb = names.pop(0) if names else ""
+    busy = host.system().get("apt_busy_until", 0) > time.time()
     if verb == "update":
-        return _update(host)
+        lists = "/var/lib/apt/lists/"
+        return _held(f"{lists}lock", f"Unable to lock directory {lists}") if busy else _update(host)
     if verb == "install":
         simulate = bool({"s", "simulate", "dry-run", "just-print"} & set(options))
+        waits = any(word.startswith("DPkg::Lock::Timeout=") for word in argv)
+        if busy and not simulate and not waits:
+            lock = "/var/lib/dpkg/lock-frontend"
+            return _held(lock, f"Unable to acquire the dpkg frontend lock ({lock}), is another process using it?")
         return _install(host, names, simulate, "no-remove" in options)
     return Output(100, "", f"E: Invalid operation {verb}\n")
+
+
+def _held(lock: str, so: str) -> Output:
+    told = f"E: Could not get lock {lock}. It is held by process 4711 (unattended-upgr)\nE: {so}\n"
+    return Output(100, "Reading package lists...\n", told, seconds=0.5)
 
 
 def _enterprise(host: Host) -> bool:
