@@ -158,7 +158,8 @@ def test_a_backup_is_made_before_a_template_is_destroyed(finished: Path, run: Ca
     for storage in ("nosuch", "rbd"):  # rbd takes no backups
         failed = run(*anew, storage)
         assert failed.returncode == 1
-        assert "Fix:" in failed.stdout
+        assert f"storage {storage}: takes no backups\n" in failed.stdout
+        assert "--backup with one that does: local" in failed.stdout
         assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
     assert run(*anew, "local").returncode == 0
     kept = pve("GET", "/nodes/node1/storage/local/content?content=backup")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lib.lab.faults import Faults
 from lib.lab.world import World
 from tests.rehearsal.test_foundation import client, journal, on_host, outcomes, writes
 from tests.stage import BARE, Stage
@@ -127,6 +129,25 @@ def test_a_host_that_held_the_image_before_cannot_map_it_beside_the_new_one(
     assert seed is not None or "rbd/rbd-iso exclusive-lock: disabled → enabled" in done.stdout
     with pytest.raises(subprocess.CalledProcessError):
         there("rbd", "map", "--exclusive", "rbd/rbd-iso")
+
+
+def test_a_foreign_guest_that_takes_our_number_while_we_run_is_not_touched(stage: Stage) -> None:
+    begun = threading.Event()
+
+    def on_line(number: int, said: str, faults: Faults) -> None:
+        if said.endswith("/download-url"):
+            begun.set()
+
+    stage.take(BARE)
+    with stage.lab(task_seconds=0.03, on_line=on_line):
+        process = stage.begin()
+        assert begun.wait(60)
+        client(stage.checkout)("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "precious"})
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 1, said
+        assert "✗ base_template" in said
+        assert "VM 9002: is somebody else's ('precious' on node2, without our tag 'groundwork')" in said
+        assert client(stage.checkout)("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
 
 
 def test_a_template_with_linked_clones_is_not_destroyed(finished: Path, run: Callable[..., Any]) -> None:
