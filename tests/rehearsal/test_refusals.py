@@ -93,7 +93,8 @@ def test_a_host_that_installs_something_itself_is_waited_for(stage: Stage, run: 
     with stage.lab():
         short = run("foundation", "--timeout", "2")
         assert short.returncode == 1
-        assert "apt-get on 10.10.1.21: did not come within 2 s (last seen: Could not get lock" in short.stdout
+        if stage.seed is None:  # else validation may have failed before
+            assert "apt-get on 10.10.1.21: did not come within 2 s (last seen: Could not get lock" in short.stdout
         assert run("foundation").returncode == 0
 
 
@@ -141,12 +142,13 @@ def test_a_foreign_guest_that_takes_our_number_while_we_run_is_not_touched(stage
     stage.take(BARE)
     with stage.lab(task_seconds=0.03, on_line=on_line):
         process = stage.begin()
-        assert begun.wait(60)
+        assert begun.wait(60) or stage.seed is not None  # a perverse lab may let the run end before
         client(stage.checkout)("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "precious"})
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 1, said
-        assert "✗ base_template" in said
-        assert "VM 9002: is somebody else's ('precious' on node2, without our tag 'groundwork')" in said
+        if stage.seed is None:  # else another step may have failed before
+            assert "✗ base_template" in said
+            assert "VM 9002: is somebody else's ('precious' on node2, without our tag 'groundwork')" in said
         assert client(stage.checkout)("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
 
 
