@@ -25,6 +25,7 @@ from lib.config.records_model import (
 
 Complaint = tuple[bool, Where, str, str]  # whether it is about records.toml; path, problem, fix
 LONGEST_LINE = 1023  # bytes that dnsmasq reads of a line
+ALIASES = 8  # one after another: many resolvers follow no more, and RFC 1034 (3.6.2) advises against any
 
 
 class Names:
@@ -193,11 +194,14 @@ def _circles(placed: list[Placed], names: Names) -> Iterator[Found]:
         if one.record.type != "CNAME":
             continue
         seen, name = {one.record.name}, str(one.record.data[0])
-        while name not in seen:
+        while name and name not in seen:
             seen.add(name)
             name = aliases.get(name if name in names.by_name else names.wildcard_of(name), "")
+        fix = "lead it to a name with an address"
         if name:
-            yield one, "target", f"goes round in a circle (got {name})", "lead it to a name with an address"
+            yield one, "target", f"goes round in a circle (got {name})", fix
+        elif len(seen) - 1 > ALIASES:
+            yield one, "target", f"goes over too many aliases (got {len(seen) - 1}, want at most {ALIASES})", fix
 
 
 def _wildcards(placed: list[Placed], names: Names) -> Iterator[Found]:
