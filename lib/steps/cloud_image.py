@@ -127,14 +127,19 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
     def apply(self, at: Session, seen: Seen, wanted: ImportStorage) -> None:
         """Fetch under an unfinished name, customise, record the digest, rename into place."""
         host = at.hosts.on(wanted.address)
-        self._wait_for_earlier(at, wanted)
-        for name in seen.leftovers:
-            host.run(write("rm", "-f", f"{self._folder}/{name}"))
-        right = seen.older or (seen.there and (seen.digest is None or seen.digest == seen.recorded))
-        if right and not self._rebuild:
-            return
         work = f"{UNFINISHED}{self._lineage}.qcow2"
-        self._fetch(at, host, wanted, work)
+        fetched = self._wait_for_earlier(at, wanted, work)
+        whole = seen.older or (seen.there and (seen.digest is None or seen.digest == seen.recorded))
+        right = whole and not self._rebuild
+        # What was only just fetched nobody else works on; one that lay there may be half customised, or just being so,
+        # and Proxmox would take it if its digest is right, and refuse else.
+        taken = fetched and not right and self._digest(host, work) == self._cloud.sha256
+        for name in {*seen.leftovers, work} - ({work} if taken else set()):
+            host.run(write("rm", "-f", f"{self._folder}/{name}"))
+        if right:
+            return
+        if not taken:
+            self._fetch(at, host, wanted, work)
         path, packages = f"{self._folder}/{work}", ",".join(self._cloud.packages)
         customise = ("virt-customize", "-a", path, "--install", packages, "--truncate", "/etc/machine-id")
         at.on_wait("virt-customize", 0.0, packages)
@@ -150,18 +155,17 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         # From here on only `rebuild` would do it again; the verification that follows must not ask for it.
         self._rebuild = False
 
-    def _wait_for_earlier(self, at: Session, wanted: ImportStorage) -> None:
-        """Wait for a download that an interrupted run has left running; its result is looked at afterwards."""
-        running = at.pve.running_task(wanted.node, "download", f"{UNFINISHED}{self._lineage}.qcow2")
+    def _wait_for_earlier(self, at: Session, wanted: ImportStorage, work: str) -> bool:
+        """Wait for a download that an interrupted run has left running; tell whether there was one."""
+        running = at.pve.running_task(wanted.node, "download", work)
         if running is not None:
             at.pve.task(running, "the download that an earlier run began", at.limit(3600))
+        return running is not None
 
     def _fetch(self, at: Session, host: Host, wanted: ImportStorage, work: str) -> None:
         if self._cloud.file:
             self._send(at, host, work)
             return
-        # A file of that name, left whole by an interrupted run, is taken if its digest is right and refused else.
-        host.run(write("rm", "-f", f"{self._folder}/{work}"))
         at.pve.run(
             "POST",
             f"/nodes/{wanted.node}/storage/{wanted.storage}/download-url",
