@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from lib.lab.faults import Faults
 from tests.chaos.kills import Kill, kill_lab, kill_product
+from tests.rehearsal.test_faults import end_of_tasks, set_before
 from tests.rehearsal.test_foundation import client, document, journal
 from tests.rehearsal.test_json import fits
 from tests.stage import Stage
@@ -72,6 +74,33 @@ def test_ctrl_c_ends_with_130_and_the_next_run_finishes(
     assert {"unchanged", "changed", "pending"} >= {one["outcome"] for one in told["phases"][0]["steps"]}
     run("lab.start", "--task-seconds", "0")
     assert run("foundation").returncode == 0
+
+
+def test_a_second_ctrl_c_waits_for_nothing(stage: Stage) -> None:
+    making = threading.Event()
+
+    def on_line(number: int, said: str, faults: Faults) -> None:
+        if said == "POST /nodes/node1/qemu":
+            making.set()
+
+    set_before(stage, "base_template")
+    with stage.lab(task_seconds=4, on_line=on_line):
+        process = stage.begin()
+        assert making.wait(60) or stage.seed is not None  # a perverse lab may let the run end before
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        told = next((line for line in process.stdout if "interrupted: waits for base_template" in line), "")
+        assert told or stage.seed is not None
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=60)
+        assert process.returncode == 130 or stage.seed is not None
+        assert time.monotonic() - began < 30  # the guest is being made for longer than a minute
+    end_of_tasks(stage, 1)
+    with stage.lab():
+        done = stage.run()
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert stage.differences() == []
 
 
 def test_two_runs_at_once(finished: Path, run: Callable[..., Any], environment: dict[str, str]) -> None:

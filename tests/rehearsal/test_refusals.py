@@ -58,6 +58,23 @@ def test_validation_tells_every_problem_at_once_and_nothing_is_begun(
     assert [line for line in done if not any(word in line for word in own)] == []
 
 
+@pytest.mark.parametrize(
+    ("health", "code", "told"),
+    [("HEALTH_ERR", 1, "Ceph: is not healthy (PG_DAMAGED)"), ("HEALTH_WARN", 0, "Ceph warns: PG_DAMAGED")],
+)
+def test_ceph_that_is_not_well_is_told(
+    stage: Stage, run: Callable[..., Any], health: str, code: int, told: str
+) -> None:
+    stage.take(BARE)
+    world = World(stage.checkout / ".lab" / "world.sqlite")
+    world.put("meta", "ceph", (world.get("meta", "ceph") or {}) | {"health": health, "checks": {"PG_DAMAGED": {}}})
+    world.close()
+    with stage.lab():
+        result = run("plan")
+        assert result.returncode == code, result.stdout
+        assert told in result.stdout
+
+
 def test_hosts_that_agree_on_another_time_than_ours_are_told(lab: Path, run: Callable[..., Any]) -> None:
     for number in range(1, 5):
         on_host(lab, run, f"10.10.1.2{number}")("date", "-s", f"@{time.time() - 3600}")
