@@ -14,10 +14,11 @@ from lib.steps.cloud_image import CloudImage, Image
 from lib.steps.session import Session
 
 DESTROY = "destroy-base-template"
-# Set at creation and never again: a difference there means another guest.
-BORN_WITH = ("bios", "machine", "scsihw")
 DISK_KEYS = ("scsi", "virtio", "sata", "ide", "efidisk")
 DISK_OPTIONS = {"discard": "on", "iothread": "1", "ssd": "1"}
+EFI_OPTIONS = {"efitype": "4m", "pre-enrolled-keys": "0"}
+# The key that a change sets, where it is no plain attribute.
+SETS = {"net0": "net0", "disk options": "scsi0", "EFI disk options": "efidisk0", "cloud-init drive": "ide2"}
 
 
 @dataclass(frozen=True)
@@ -135,20 +136,19 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
     def _net(self) -> str:
         return f"virtio,bridge={self._cluster.proxmox.bridge}"
 
+    def _drive(self) -> str:
+        return f"{self._cluster.proxmox.storage}:cloudinit"
+
     def _mine(self, seen: Seen) -> bool:
         return seen.guest is not None and self._cluster.proxmox.tag in seen.guest.tags
 
     def _fatal(self, seen: Seen, wanted: Wanted) -> Iterator[Change]:
         """Yield the differences that only a new guest can close."""
         have = dict(seen.config)
-        for key in BORN_WITH:
-            if have.get(key) != dict(wanted.config)[key]:
-                yield Change(key, have.get(key), dict(wanted.config)[key])
         if f"lineage {wanted.image.lineage}" not in have.get("description", ""):
             yield Change("lineage", have.get("description") or None, wanted.image.lineage)
-        storage = f"{self._cluster.proxmox.storage}:"
-        for key, what in (("scsi0", "system disk"), ("efidisk0", "EFI disk"), ("ide2", "cloud-init drive")):
-            if not have.get(key, "").startswith(storage):
+        for key, what in (("scsi0", "system disk"), ("efidisk0", "EFI disk")):
+            if not have.get(key, "").startswith(f"{self._cluster.proxmox.storage}:"):
                 yield Change(what, have.get(key), f"on {self._cluster.proxmox.storage}")
         size = facts.size_gib(facts.options(have.get("scsi0", "")).get("size", ""))
         if size > self._base.disk_gib:
@@ -158,7 +158,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         """Yield the differences that are closed in place."""
         have = dict(seen.config)
         for key, value in wanted.config:
-            if key not in BORN_WITH and have.get(key) != value:
+            if have.get(key) != value:
                 yield Change(key, have.get(key), value)
         net = facts.options(have.get("net0", ""))
         if net | {"virtio": ""} != {"virtio": "", "bridge": self._cluster.proxmox.bridge}:
@@ -166,6 +166,12 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         disk = facts.options(have.get("scsi0", ""))
         if disk != {"": disk.get(""), "size": disk.get("size")} | DISK_OPTIONS:
             yield Change("disk options", have.get("scsi0"), f"{disk.get('')},{_joined(DISK_OPTIONS)}")
+        efi = facts.options(have.get("efidisk0", ""))
+        if efi != {"": efi.get(""), "size": efi.get("size")} | EFI_OPTIONS:
+            yield Change("EFI disk options", have.get("efidisk0"), f"{efi.get('')},{_joined(EFI_OPTIONS)}")
+        drive = facts.options(have.get("ide2", "")).get("", "")
+        if not (drive.startswith(f"{self._cluster.proxmox.storage}:") and "cloudinit" in drive):
+            yield Change("cloud-init drive", have.get("ide2"), self._drive())
         size = facts.size_gib(disk.get("size", ""))
         if size < self._base.disk_gib:
             yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
@@ -283,9 +289,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             at.limit(1800),
             vmid=self._base.vmid,
             pool=self._cluster.proxmox.pool,
-            efidisk0=f"{storage}:1,efitype=4m,pre-enrolled-keys=0",
+            efidisk0=f"{storage}:1,{_joined(EFI_OPTIONS)}",
             scsi0=f"{storage}:0,import-from={wanted.image.volume},{_joined(DISK_OPTIONS)}",
-            ide2=f"{storage}:cloudinit",
+            ide2=self._drive(),
             net0=self._net(),
             **dict(wanted.config),
         )
@@ -295,9 +301,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         path = f"/nodes/{seen.guest.node}/qemu/{seen.guest.vmid}"
         todo = {change.attribute: change for change in self._mendable(seen, wanted)}
         settings = {key: value for key, value in wanted.config if key in todo}
-        settings |= {
-            key: str(todo[what].after) for key, what in (("net0", "net0"), ("scsi0", "disk options")) if what in todo
-        }
+        settings |= {key: str(todo[what].after) for what, key in SETS.items() if what in todo}
         extra = [key for key, change in todo.items() if change.after is None]
         if extra:
             settings["delete"] = ",".join(extra)

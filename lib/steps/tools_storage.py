@@ -27,6 +27,7 @@ APT_SECONDS = 600.0  # how long the host's own timers may be installing somethin
 CONTENT = frozenset({"import", "iso", "snippets"})
 UNITS = "/etc/systemd/system"
 NONE = frozenset({0, 1})
+UNSET = {"nodes": "every host", "disable": "0", "is_mountpoint": "no"}  # what a setting means that is not there
 LOCK = "exclusive-lock"  # a host that comes back after the storage has moved cannot map the image a second time
 MARK = "groundwork-formatting"  # on the RBD image from before mkfs begins until it has ended; never while mounted
 PACKAGES = ("libguestfs-tools", "dhcpcd-base")  # the second one on PVE 9: else virt-customize has no network there
@@ -158,8 +159,8 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         if not content >= CONTENT:
             yield Change("storage content", have.get("content"), ",".join(sorted(content | CONTENT)))
         for key, wanted in self._settings().items():
-            if have.get(key, wanted) != wanted:
-                yield Change(f"storage {key}", have[key], wanted)
+            if have.get(key, UNSET.get(key)) != wanted:
+                yield Change(f"storage {key}", have.get(key, UNSET.get(key)), wanted)
 
     def _settings(self) -> dict[str, str]:
         """Return what the storage may be set to: enabled, and used on its host while it is mounted."""
@@ -202,6 +203,9 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
             host.write(path, text.encode(), 0o644)
         host.run(write("systemctl", "daemon-reload"))
         host.run(write("systemctl", "enable", "--now", wanted.map_unit, timeout=120))
+        if not seen.devices:
+            # unmapped by hand, the image leaves its unit active, and what is active is not started
+            host.run(write("systemctl", "restart", wanted.map_unit, timeout=120))
         if seen.mounted is None:
             self._format_if_empty(host)
         host.run(write("mkdir", "-p", self._tools.path))

@@ -1,0 +1,50 @@
+"""What somebody changed by hand: seen by `invoke drift`, and mended in place by the next `invoke foundation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib.lab.perverse import NEW_KEY
+from tests.rehearsal.test_foundation import client, document, on_host
+
+CONFIG = "/nodes/node1/qemu/9002/config"
+
+
+def told(result: Any, step: str) -> list[str]:
+    """Return the attributes that one step of the foundation would change."""
+    steps = {one["name"]: one for one in document(result)["phases"][0]["steps"]}
+    return [change["attribute"] for change in steps[step]["changes"]]
+
+
+def test_a_template_is_mended_in_place(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
+    before = pve("GET", CONFIG)
+    efi = f"{before['efidisk0'].partition(',')[0]},pre-enrolled-keys=1,efitype=2m"
+    pve("PUT", CONFIG, {"machine": "pc", "bios": "seabios", "scsihw": "lsi", "delete": "ide2", "efidisk0": efi})
+    found = set(told(run("drift", "--json"), "base_template"))
+    assert found == {"machine", "bios", "scsihw", "cloud-init drive", "EFI disk options"}
+    mended = run("foundation")
+    assert mended.returncode == 0, mended.stdout
+    apart = {"digest": "", NEW_KEY: ""}
+    assert pve("GET", CONFIG) | apart == before | apart
+
+
+def test_an_image_that_was_unmapped_is_mapped_again(finished: Path, run: Callable[..., Any]) -> None:
+    host = on_host(finished, run)
+    host("umount", "/mnt/rbd-iso")
+    host("rbd", "unmap", "rbd/rbd-iso")
+    mended = run("foundation")
+    assert mended.returncode == 0, mended.stdout
+    assert "/mnt/rbd-iso" in host("findmnt", "--mountpoint", "/mnt/rbd-iso")
+
+
+def test_a_storage_that_lost_its_settings_gets_them_back(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
+    pve("PUT", "/storage/rbd-iso", {"delete": "nodes,is_mountpoint"})
+    assert set(told(run("drift", "--json"), "tools_storage")) == {"storage nodes", "storage is_mountpoint"}
+    mended = run("foundation")
+    assert mended.returncode == 0, mended.stdout
+    after = pve("GET", "/storage/rbd-iso")
+    assert (after["nodes"], after["is_mountpoint"]) == ("node1", "yes")
