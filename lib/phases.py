@@ -25,7 +25,7 @@ class Wish:
     """What a run was asked for beyond the configuration; `keep`: the foundation is only needed, what is old will do."""
 
     root: Path
-    api_url: str
+    api_urls: tuple[str, ...]
     refresh_always: bool
     keep: bool = False
     rebuild: bool = False
@@ -49,7 +49,7 @@ def _foundation(cluster: Cluster, wish: Wish) -> Sequence[AnyStep]:
         PackerUser(cluster, wish.refresh_always, wish.prove),
         CloudImage(cluster, wish.root, wish.rebuild, wish.keep),
         BaseTemplate(cluster, wish.rebuild, wish.backup),
-        PackerConfig(cluster, wish.api_url),
+        PackerConfig(cluster, wish.api_urls),
     )
 
 

@@ -47,6 +47,11 @@ class Pve:
         """Who we are there."""
         return self._credential.identity
 
+    @property
+    def url(self) -> str:
+        """The API on the host that answers, as Packer wants it."""
+        return f"{self._reached.where}/api2/json"
+
     def now(self) -> float:
         """Return the time by the cluster's clock, in seconds since the epoch: operators' own may differ."""
         self._connected()

@@ -123,23 +123,34 @@ class Api:
             ApiError: the password is refused.
         """
         with self._lock:
+            found = None if self._found else self._first(credential)
+            return found or self._as(credential, *self._endpoints[0])
+
+    def find(self) -> None:
+        """Find the host that answers, as nobody: its certificate is checked, and no credential is sent.
+
+        Raises:
+            UnreachableError: none answers, or its certificate is not the one that is trusted.
+        """
+        with self._lock:
             if not self._found:
-                return self._first(credential)
-            return self._as(credential, *self._endpoints[0])
+                self._first(None)
 
     def lose(self) -> None:
         """Forget which host answers."""
         with self._lock:
             self._found = False
 
-    def _first(self, credential: Credential) -> ProxmoxAPI:
+    def _first(self, credential: Credential | None) -> ProxmoxAPI | None:
+        """Return the API on the first host that answers; None as nobody."""
         failed: UnreachableError | None = None
         limit = (min(5.0, self.timeout), min(10.0, self.timeout))
         for host, port in list(self._endpoints):
             where = f"https://{host}:{port}"
             try:
-                api = self._as(credential, host, port)
-                answer = api._store["session"].get(f"{where}/api2/json/version", timeout=limit)
+                api = self._as(credential, host, port) if credential else None
+                session = api._store["session"] if api else self._nobody()
+                answer = session.get(f"{where}/api2/json/version", timeout=limit)
             except requests.exceptions.SSLError as error:
                 raise tls_problem(where, str(error)) from None
             except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
@@ -147,7 +158,7 @@ class Api:
                 fix = "check PROXMOX_HOST in .env and the network"
                 failed = UnreachableError(where, f"the Proxmox API {kind}", fix)
                 continue
-            self.refused = answer.status_code == 401
+            self.refused = credential is not None and answer.status_code == 401
             with contextlib.suppress(KeyError, ValueError):
                 self.ahead = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
             if answer.status_code == 200:
@@ -160,10 +171,7 @@ class Api:
         raise failed
 
     def _as(self, credential: Credential, host: str, port: int) -> ProxmoxAPI:
-        verify: bool | str = str(self._tls.ca_file) if self._tls.ca_file else self._tls.verify
-        if self._tls.fingerprint or not self._tls.verify:
-            verify = False  # the pool looks at the fingerprint
-        options: dict[str, Any] = {"verify_ssl": verify, "timeout": self.timeout}
+        options: dict[str, Any] = {"verify_ssl": self._verify(), "timeout": self.timeout}
         token = {"token_name": credential.token_id, "token_value": credential.secret.reveal()}
         api = ProxmoxAPI(host, user=credential.user, port=port, **token, **options)
         session: requests.Session = api._store["session"]
@@ -178,6 +186,16 @@ class Api:
                 fix = "check PROXMOX_ADMIN_USER and PROXMOX_ADMIN_PASSWORD in .env, or use an API token"
                 raise ApiError(where, f"does not let {credential.user} in: {error}", 401, str(error), fix=fix) from None
         return api
+
+    def _verify(self) -> bool | str:
+        if self._tls.fingerprint or not self._tls.verify:
+            return False  # the pool looks at the fingerprint
+        return str(self._tls.ca_file) if self._tls.ca_file else True
+
+    def _nobody(self) -> requests.Session:
+        session = self._ours(requests.Session())
+        session.verify = self._verify()
+        return session
 
     def _ours(self, session: requests.Session) -> requests.Session:
         # Proxies and CA bundles of the environment would bypass what the user said in .env.

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lib.clients.pve import Pve
-from lib.clients.pve_session import Api, Credential, Tls
+from lib.clients.pve_session import Api, Credential
 from lib.clients.ssh import Host
 from lib.clients.waiting import OnWait
 from lib.command import read
@@ -17,16 +17,18 @@ from lib.secrets import Secret
 class PveOverSsh(Pve):
     """The API as root@pam on one host; reads alone."""
 
-    def __init__(self, host: Host, on_wait: OnWait) -> None:
-        """Prepare; `host` is any node of the cluster."""
-        super().__init__(Api([], Tls()), Credential("root@pam", Secret("")), on_wait)
+    def __init__(self, api: Api, host: Host, on_wait: OnWait) -> None:
+        """Prepare; `host` is any node of the cluster, `api` where the API itself answers."""
+        super().__init__(api, Credential("root@pam", Secret("")), on_wait)
         self._host = host
 
     def connect(self) -> None:
-        """Connect now rather than at the first request."""
+        """Connect now rather than at the first request; the API has to answer, too, though nothing is asked of it."""
+        self._reached.find()
         self._host.connect()
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Any:
+        self._reached.find()
         if method != "GET":
             raise ApiError(f"{method} {path}", "is a write, and this run only reads", 405, "read only")
         options = [word for name, value in params.items() for word in (f"--{name}", str(value))]

@@ -16,6 +16,7 @@ from lib.secrets import Secret
 from lib.steps.access import PackerUser
 from lib.steps.base_template import BaseTemplate, Template
 from lib.steps.session import Session
+from lib.steps.validation import Validation
 
 FILES = ("packer/.env", "packer/variables.json")
 MODE = 0o600
@@ -34,24 +35,24 @@ class PackerConfig(Step[Session, tuple[Rendered, ...], tuple[Rendered, ...], Non
     """Keep Packer's files current, readable by their owner alone."""
 
     name: ClassVar[str] = "packer_config"
-    needs: ClassVar[tuple[str, ...]] = ("packer_user", "base_template")
+    needs: ClassVar[tuple[str, ...]] = ("validation", "packer_user", "base_template")
 
-    def __init__(self, cluster: Cluster, url: str) -> None:
-        """`url` is the API that Packer speaks to, ending in /api2/json."""
+    def __init__(self, cluster: Cluster, urls: tuple[str, ...]) -> None:
+        """`urls` are those that the API may answer at; Packer gets the one that answers."""
         self._cluster = cluster
-        self._url = url
+        self._urls = urls
 
     def desired(self, inputs: Inputs) -> tuple[Rendered, ...] | Unknown:
         """Render both files for the credential and the template."""
-        credential, template = inputs.of(PackerUser), inputs.of(BaseTemplate)
-        if isinstance(credential, Unknown) or isinstance(template, Unknown):
+        validated, credential, template = inputs.of(Validation), inputs.of(PackerUser), inputs.of(BaseTemplate)
+        if isinstance(validated, Unknown) or isinstance(credential, Unknown) or isinstance(template, Unknown):
             return UNKNOWN
-        texts = (self._environment(credential), self._variables(template))
+        texts = (self._environment(validated.url, credential), self._variables(template))
         return tuple(Rendered(path, MODE, Secret(text)) for path, text in zip(FILES, texts, strict=True))
 
-    def _environment(self, credential: Credential) -> str:
+    def _environment(self, url: str, credential: Credential) -> str:
         token = credential.secret.reveal()
-        return render("packer.env.j2", url=self._url, username=credential.identity, token=token)
+        return render("packer.env.j2", url=url, username=credential.identity, token=token)
 
     def _variables(self, template: Template) -> str:
         images, proxmox = self._cluster.images, self._cluster.proxmox
@@ -80,7 +81,7 @@ class PackerConfig(Step[Session, tuple[Rendered, ...], tuple[Rendered, ...], Non
         )
 
     def changes(self, seen: tuple[Rendered, ...], wanted: tuple[Rendered, ...]) -> Iterator[Change]:
-        """Compare text and mode; a new token alone is a refresh."""
+        """Compare text and mode; a new token or another of the API's hosts alone is a refresh."""
         have = {file.path: file for file in seen}
         for file in wanted:
             old = have.get(file.path)
@@ -90,8 +91,9 @@ class PackerConfig(Step[Session, tuple[Rendered, ...], tuple[Rendered, ...], Non
             if old.mode != file.mode:
                 yield Change(f"{file.path} mode", f"{old.mode:04o}", f"{file.mode:04o}")
             if old.text != file.text:
-                only = _without_token(old.text) == _without_token(file.text)
-                yield Change(file.path, "an older token" if only else "other text", "written", refresh=only)
+                only = self._lasting(old.text) == self._lasting(file.text)
+                before = "an older token, or an API host that does not answer" if only else "other text"
+                yield Change(file.path, before, "written", refresh=only)
 
     def apply(self, at: Session, seen: tuple[Rendered, ...], wanted: tuple[Rendered, ...]) -> None:
         """Write both files, old or new, never half."""
@@ -105,7 +107,8 @@ class PackerConfig(Step[Session, tuple[Rendered, ...], tuple[Rendered, ...], Non
         """Say what is current."""
         return f"{', '.join(FILES)} are current"
 
-
-def _without_token(text: Secret) -> list[str]:
-    """Return the lines that do not change with the token."""
-    return [line for line in text.reveal().splitlines() if not line.startswith(("PROXMOX_TOKEN=", "PROXMOX_USERNAME="))]
+    def _lasting(self, text: Secret) -> list[str]:
+        """Return the lines that change neither with the token nor with the API's host that answers."""
+        passing = ("PROXMOX_TOKEN=", "PROXMOX_USERNAME=")
+        hosts = [f"PROXMOX_URL={url}" for url in self._urls]
+        return [line for line in text.reveal().splitlines() if not line.startswith(passing) and line not in hosts]

@@ -61,6 +61,7 @@ class Seen:
     """The cluster as it is; `deep` is None where a recent slow check is relied on."""
 
     version: tuple[int, int]
+    url: str
     membership: facts.Membership
     guests: tuple[facts.Guest, ...]
     storage: dict[str, facts.StorageSeen]
@@ -71,9 +72,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Validated:
-    """What later steps may rely on: the PVE version that answers."""
+    """What later steps may rely on: the PVE version that answers, and the URL that it answers at."""
 
     version: tuple[int, int]
+    url: str
 
 
 class Validation(Step[Session, Seen, Cluster, Validated]):
@@ -104,6 +106,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
         guests = facts.guests(resources)
         return Seen(
             version=facts.version(version),
+            url=at.pve.url,
             membership=facts.membership(status),
             guests=guests,
             storage=facts.storages(resources, self._cluster.proxmox.storage),
@@ -333,7 +336,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
 
     def output(self, seen: Seen, wanted: Cluster) -> Validated:
         """Give the version."""
-        return Validated(seen.version)
+        return Validated(seen.version, seen.url)
 
     def reason(self, seen: Seen, wanted: Cluster) -> str:
         """Say what was looked at."""

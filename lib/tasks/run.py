@@ -134,7 +134,7 @@ def _made(command: str, phases: Sequence[str], flags: Flags, screen: Screen) -> 
 
         always = cluster.packer.token_refresh == "always" and "foundation" in phases
         keep = bool(phases) and "foundation" not in phases
-        wish = Wish(here, target.api_url, always, keep, flags.rebuild, flags.backup, flags.deep)
+        wish = Wish(here, target.api_urls, always, keep, flags.rebuild, flags.backup, flags.deep)
         by_phase = {phase.name: phase.steps(cluster, wish) for phase in chain(phases or list(PHASES))}
         named = [step for name, steps in by_phase.items() if name in (phases or PHASES) for step in steps]
         steps = [step for steps in by_phase.values() for step in steps]
@@ -224,7 +224,7 @@ def _session(
 
         admin = administrator(target, hosts, flags.dry_run)
         renew = partial(make_token, target, hosts) if makes_token(target) and not flags.dry_run else None
-        pve = Pve(api, admin, on_wait, renew) if admin else PveOverSsh(shell_of(target, hosts), on_wait)
+        pve = Pve(api, admin, on_wait, renew) if admin else PveOverSsh(api, shell_of(target, hosts), on_wait)
         soon = [pve.connect]
         soon += [name_server.connect] if "dns" in (phases or ["dns"]) else []
         soon += [] if flags.only else [hosts.on(cluster.host(cluster.tools_storage.host).address).connect]

@@ -51,10 +51,9 @@ class Target:
     warnings: tuple[str, ...]
 
     @property
-    def api_url(self) -> str:
-        """The API as Packer wants it."""
-        host, port = self.endpoints[0]
-        return f"https://{host}:{port}/api2/json"
+    def api_urls(self) -> tuple[str, ...]:
+        """The API as Packer wants it, on every host that has it."""
+        return tuple(f"https://{host}:{port}/api2/json" for host, port in self.endpoints)
 
     @property
     def identity(self) -> str:

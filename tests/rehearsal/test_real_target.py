@@ -52,6 +52,8 @@ def test_a_real_target_is_reached_and_its_files_lie_in_the_checkout(
     for name in (".foundation-state.json", "packer/.env", "packer/variables.json"):
         assert (lab / name).stat().st_mode & 0o777 == 0o600
         assert not (lab / ".lab" / name).exists()
+    alive = json.loads((lab / ".lab" / "lab.json").read_text())["api"]["node1"]
+    assert f"PROXMOX_URL={alive}/api2/json" in (lab / "packer" / ".env").read_text()  # Packer knows one host alone
     (lab / ".env").unlink()
     lost = run("foundation")
     assert lost.returncode == 2
@@ -126,6 +128,9 @@ def test_with_nothing_but_ssh_the_ca_is_fetched_and_a_token_made(
     assert shown.returncode == 0, shown.stderr
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert((tmp_path / "ca.pem").read_text())).hexdigest().upper()
     assert digest[:2] + ":" + digest[2:4] in shown.stdout
+    dead = run("foundation", "--dry-run", env={"PROXMOX_HOST": "127.0.0.1:9"})
+    assert dead.returncode == 1  # though a dry run without a token asks over SSH
+    assert "https://127.0.0.1:9: the Proxmox API cannot be reached" in dead.stdout
     before = len(journal(checkout))
     planned = run("foundation", "--dry-run", "--json")
     assert planned.returncode == 0, planned.stderr
