@@ -62,6 +62,9 @@ def _forms(cluster: Cluster) -> Iterator[Found]:
             IPv4Network(text)
         except ValueError as error:
             yield where, f"is no network (got {text!r}: {error})", "for example 192.168.0.0/24"
+        else:
+            if not text.partition("/")[2].isdigit():  # a netmask, or a single address
+                yield where, f"is no network (got {text!r}: no length of its prefix)", "for example 192.168.0.0/24"
     if not cluster.network.nameservers:
         yield ("network", "nameservers"), "names no name server", "what guests and hosts ask"
     ranges = cluster.network.ranges

@@ -83,7 +83,10 @@ class Evidence:
             self._steps = found["steps"]
 
     def _parse(self, text: str) -> dict[str, Any]:
-        fix = f"look at {self._path.name}, or drop it with --reset-state: that costs time, never correctness"
+        fix = (
+            f"look at it, or drop it (rm {self._path}; the foundation's own: invoke foundation --reset-state): "
+            "that costs time, never correctness"
+        )
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:

@@ -141,8 +141,9 @@ class CloudImage(Step[Session, Seen, ImportStorage, Image]):
         if not taken:
             self._fetch(at, host, wanted, work)
         path, packages = f"{self._folder}/{work}", ",".join(self._cloud.packages)
-        customise = ("virt-customize", "-a", path, "--install", packages, "--truncate", "/etc/machine-id")
-        at.on_wait("virt-customize", 0.0, packages)
+        install = ("--install", packages) if packages else ()
+        customise = ("virt-customize", "-a", path, *install, "--truncate", "/etc/machine-id")
+        at.on_wait("virt-customize", 0.0, packages or "no packages")
         try:
             host.run(Command(("env", "LIBGUESTFS_BACKEND=direct", *customise), timeout=at.limit(1800)))
         except CommandError:

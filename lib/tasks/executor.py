@@ -43,7 +43,11 @@ class OneRun(Executor):
 
     def expand_calls(self, calls: list[Any]) -> list[Call]:
         """Merge phase calls; nothing is expanded: `pre` stays the declared graph."""
-        owing = (call.called_as for call in calls if call.kwargs.get("json") and not call.called_as.startswith("lab."))
+        owing = (
+            getattr(call.task.body, "phase", call.called_as)
+            for call in calls
+            if call.kwargs.get("json") and not call.called_as.startswith("lab.")
+        )
         self._json_command = next(owing, "")
         merged: list[Call] = []
         for call in calls:

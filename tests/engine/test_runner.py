@@ -327,7 +327,7 @@ def test_a_corrupt_state_file_is_named_with_its_place_and_the_way_out(tmp_path: 
     with pytest.raises(StepError) as caught:
         Evidence(tmp_path / "state.json", "t")
     assert told in str(caught.value)
-    assert "--reset-state" in str(caught.value)
+    assert f"rm {tmp_path / 'state.json'}" in str(caught.value)
     assert "state.json:1" in str(caught.value)
 
 

@@ -175,7 +175,7 @@ def test_state_truncated_newer_deleted(finished: Path, run: Callable[..., Any], 
     result = run("foundation")
     assert result.returncode == code
     if code:
-        assert "--reset-state" in result.stderr
+        assert "invoke foundation --reset-state" in result.stderr
     assert run("foundation", "--reset-state").returncode == 0
 
 

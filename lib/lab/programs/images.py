@@ -34,13 +34,16 @@ def virt_customize(host: Host, argv: list[str], stdin: bytes) -> Output:
     if "packages" not in facts:
         why = "no operating systems were found in the guest image"
         return Output(1, "[   0.0] Examining the guest ...\n", f"{PREFIX}{why}\n", seconds=6.0)
-    names = [name for name in options.get("install", "").split(",") if name]
+    names = options["install"].split(",") if "install" in options else []
     told = "[   0.0] Examining the guest ...\n[   6.3] Setting a random seed\n"
     if names:
         told += f"[   6.4] Installing packages: {' '.join(names)}\n"
         if not _network(host, options):
             why = f"apt-get -q -y install {' '.join(names)}: command exited with an error"
             return Output(1, told, f"Temporary failure resolving 'archive.ubuntu.com'\n{PREFIX}{why}\n", seconds=12.0)
+        if "" in names:
+            why = "apt-get -q -y install '': command exited with an error"
+            return Output(1, told, f"E: Unable to locate package \n{PREFIX}{why}\n", seconds=12.0)
     facts["packages"] = sorted(set(facts["packages"]) | set(names))
     # Any start of a guest's programs fills an uninitialized machine-id: it has to be emptied afterwards.
     if "truncate" in options:
