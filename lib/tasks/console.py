@@ -78,7 +78,7 @@ class Screen:
                     self._rich.print(text, style=style or None, markup=False, emoji=False)
                 else:
                     print(text, file=self._stream, flush=True)
-            except BrokenPipeError:
+            except OSError:  # the reader has left, or the disk is full that the output goes to
                 nobody_listens(self._stream)
 
     def title(self, text: str) -> None:
@@ -184,4 +184,4 @@ def nobody_listens(stream: TextIO) -> None:
 
 def print_json(run: RunResult) -> None:
     """Print the one document on stdout."""
-    print(json.dumps(run.document(), ensure_ascii=False))
+    print(json.dumps(run.document(), ensure_ascii=False), flush=True)

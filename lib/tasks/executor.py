@@ -6,6 +6,8 @@ later phase would then really run the earlier ones.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -18,6 +20,8 @@ from lib.engine.plan import RunResult
 from lib.errors import FAILED, INTERRUPTED, INTERRUPTION, ConfigurationError, GroundworkError, Problem, UsageError
 from lib.secrets import mask
 from lib.tasks.console import nobody_listens, print_json
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PhaseCall(Call):
@@ -86,6 +90,8 @@ class OneRun(Executor):
         except KeyboardInterrupt:
             self._end(str(INTERRUPTION), INTERRUPTED, [INTERRUPTION])
         except OSError as error:
+            if error.errno in FULL and error.filename is None:
+                error.filename = "disk"
             if error.filename is None:
                 self._end_with_bug(error)
             problem = Problem(str(error.filename), error.strerror or str(error), "mend that, and run the command again")
@@ -100,7 +106,8 @@ class OneRun(Executor):
 
     def _end(self, text: str, code: int, problems: list[Problem]) -> NoReturn:
         if self._json_command:
-            print_json(RunResult(self._json_command, "", [], problems=problems))
+            with contextlib.suppress(OSError):  # it may be what could not be printed
+                print_json(RunResult(self._json_command, "", [], problems=problems))
         raise Exit(mask(text), code=code) from None
 
 

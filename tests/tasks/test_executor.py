@@ -39,6 +39,7 @@ def unwritable() -> OSError:
         (ConfigurationError([Problem("a", "bad"), Problem("b", "bad")]), 2, "a: bad\nb: bad"),
         (KeyboardInterrupt(), 130, "run: interrupted\n  Fix: run the same"),
         (unwritable(), 1, "/checkout/.lab: Permission denied\n  Fix: "),
+        (OSError(28, "No space left on device"), 1, "disk: No space left on device\n  Fix: "),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -73,3 +74,7 @@ def test_a_closed_stream_stops_no_run(
     assert result.returncode == 0
     assert (result.stdout == "") == (stream == "stdout")
     assert (result.stderr == "") == (stream == "stderr")
+    full = line.replace("&-", "/dev/full")
+    result = subprocess.run(["bash", "-c", full], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert result.returncode == (1 if stream == "stdout" else 0)  # the document is lost; what is told beside it may be
+    assert "Traceback" not in result.stdout + result.stderr
