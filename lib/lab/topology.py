@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import itertools
 import re
 import time
 import uuid
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from lib.config.addresses import users
 from lib.config.model import Cluster, Host
 from lib.lab.files import Files, make_filesystem
 from lib.lab.keys import Keys
@@ -72,11 +74,17 @@ class Shape:
 def hosts_of(cluster: Cluster, count: int = 0) -> list[Host]:
     """Return the hosts of cluster.toml, cut down or counted on to `count`."""
     hosts = list(cluster.proxmox.hosts)
+    taken = {address for _, address, _, _ in users(cluster)}
+    taken |= {cluster.network.gateway, cluster.dns.server, *cluster.network.nameservers}
     while len(hosts) < count:
         last = hosts[-1]
         stem, number = re.fullmatch(r"(.*?)(\d*)", last.name).groups()  # type: ignore[union-attr]
+        following = (f"{stem}{index}" for index in itertools.count(int(number or 1) + 1))
         address = ipaddress.ip_address(last.address) + 1
-        hosts.append(Host(name=f"{stem}{int(number or 1) + 1}", address=str(address)))
+        while str(address) in taken:
+            address += 1
+        names = [host.name for host in hosts]
+        hosts.append(Host(name=next(name for name in following if name not in names), address=str(address)))
     return hosts[:count] if count else hosts
 
 

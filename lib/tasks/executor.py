@@ -6,7 +6,6 @@ later phase would then really run the earlier ones.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -106,8 +105,10 @@ class OneRun(Executor):
 
     def _end(self, text: str, code: int, problems: list[Problem]) -> NoReturn:
         if self._json_command:
-            with contextlib.suppress(OSError):  # it may be what could not be printed
+            try:
                 print_json(RunResult(self._json_command, "", [], problems=problems))
+            except OSError:  # the disk that it goes to may be what is full
+                nobody_listens(sys.stdout)
         raise Exit(mask(text), code=code) from None
 
 

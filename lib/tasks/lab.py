@@ -32,15 +32,15 @@ def _told(work: Any) -> Any:
         raise Exit(str(error), error.exit_code) from None
 
 
-def _number(flag: str, text: str, kind: type[int] | type[float]) -> int | float | None:
+def _number(flag: str, text: str, kind: type[int] | type[float], least: int = 0) -> int | float | None:
     if not text:
         return None
     try:
         value = kind(text)
     except ValueError:
         value = kind(-1)
-    if not 0 <= value < 1e6:
-        raise UsageError(flag, f"is no number of 0 or more (got {text!r})")
+    if not least <= value < 1e6:
+        raise UsageError(flag, f"is no number of {least} or more (got {text!r})")
     return value
 
 
@@ -73,7 +73,7 @@ def start(
             raise UsageError("--pve", f"no such release (got {pve!r})", "8.4 or 9.2")
         options: dict[str, Any] = {
             "pve": pve or None,
-            "hosts": _number("--hosts", hosts, int),
+            "hosts": _number("--hosts", hosts, int, 1),
             "latency_ms": _number("--latency-ms", latency_ms, float),
             "task_seconds": _number("--task-seconds", task_seconds, float),
             "perverse": _number("--perverse", perverse, int),

@@ -67,6 +67,7 @@ def scale(run: Run) -> float:
         (("lab.start", "--pve", "7"), "no such release"),
         (("lab.start", "--latency-ms", "nan"), "no number"),
         (("lab.start", "--hosts", "-1"), "no number"),
+        (("lab.start", "--hosts", "0"), "no number of 1 or more"),
         (("lab.replay", "none.json"), "no file"),
     ],
 )
@@ -93,7 +94,7 @@ def test_replay_prints_how_many_agree(run: Run, recording: Path, tmp_path: Path)
 
 
 def test_a_file_that_is_no_recording_is_told_with_exit_2(run: Run, tmp_path: Path) -> None:
-    for text in ("{}", "[]", "no JSON"):
+    for text in ("{}", "[]", "no JSON", '{"exchanges": 5}', '{"commands": [{"command": "ls"}]}'):
         (tmp_path / "none.json").write_text(text)
         done = run("lab.replay", str(tmp_path / "none.json"))
         assert (done.returncode, "no recording" in done.stderr) == (2, True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from lib.lab.programs import proxmox
 
+NEEDED = {"exchanges": {"method", "path", "status"}, "commands": {"command", "exit", "stdout", "stderr"}}
 NODE = "pve"
 ROOT = "root@pam"
 _UPID = re.compile(r"UPID:[^:]+:[^:]*:[^:]*:[^:]*:([^:]*):([^:]*):([^:]*):")
@@ -82,6 +83,10 @@ def load(path: Path) -> dict[str, Any]:
     document = json.loads(path.read_text())
     if not isinstance(document, dict) or not ({"exchanges", "commands"} & set(document)):
         raise ValueError(f"{path}: neither `exchanges` nor `commands` in it")
+    for kind, needed in NEEDED.items():
+        rows = document.get(kind, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
+            raise ValueError(f"{path}: `{kind}` is no list of such with {', '.join(sorted(needed))}")
     return document
 
 
