@@ -47,7 +47,7 @@ SETTLE_SECONDS = 0.25
 class Lab:
     """One lab: its world and everything that listens for it."""
 
-    def __init__(self, root: Path, shape: Shape, latency_ms: float) -> None:
+    def __init__(self, root: Path, shape: Shape, latency_ms: float, lock: IO[str] | None = None) -> None:
         self.root = root
         self.folder = root / ".lab"
         self.shape = shape
@@ -71,6 +71,7 @@ class Lab:
         self.faults = Faults(self.world)
         self.api = Api(self.world)
         self.stopped = asyncio.Event()
+        self.lock = lock
 
     def _nodes(self) -> list[dict[str, Any]]:
         return list(self.world.all("node").values())
@@ -155,9 +156,19 @@ class Lab:
                 ready.close()
             self._settle()
             await self.stopped.wait()
-        (self.folder / "lab.json").unlink(missing_ok=True)
-        (self.folder / "control.json").unlink(missing_ok=True)
+        if not self._removed():
+            (self.folder / "lab.json").unlink(missing_ok=True)
+            (self.folder / "control.json").unlink(missing_ok=True)
         self.world.close()
+
+    def _removed(self) -> bool:
+        """Tell whether our folder was removed; what is there by now is another lab's."""
+        if self.lock is None:
+            return False
+        try:
+            return not os.path.samestat((self.folder / "server.lock").stat(), os.fstat(self.lock.fileno()))
+        except FileNotFoundError:
+            return True
 
     @contextlib.asynccontextmanager
     async def _http(
@@ -247,6 +258,9 @@ class Lab:
 
     def _settle(self) -> None:
         """End the tasks that are due, and come back when the next one is; a request may start one meanwhile."""
+        if self._removed():
+            self.stopped.set()
+            return
         due = min((each for each in (self.api.settle(), self._scripts()) if each is not None), default=None)
         wait = SETTLE_SECONDS if due is None else min(SETTLE_SECONDS, max(0.002, due - time.time()))
         asyncio.get_running_loop().call_later(wait, self._settle)
@@ -289,9 +303,9 @@ def _lock(folder: Path) -> IO[str] | None:
     return None
 
 
-async def _main(options: argparse.Namespace, ready: IO[str] | None) -> None:
+async def _main(options: argparse.Namespace, ready: IO[str] | None, lock: IO[str]) -> None:
     shape = Shape(options.pve, options.hosts, options.task_seconds, options.perverse)
-    lab = Lab(options.root, shape, options.latency_ms)
+    lab = Lab(options.root, shape, options.latency_ms, lock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lab.stopped.set)
@@ -322,7 +336,7 @@ def main() -> int:
         return 5
     with lock:
         try:
-            asyncio.run(_main(options, ready))
+            asyncio.run(_main(options, ready, lock))
         except GroundworkError as error:
             sys.stderr.write(f"{error}\n")
             return error.exit_code

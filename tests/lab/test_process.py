@@ -231,6 +231,21 @@ def test_started_twice_at_once_there_is_one(tmp_path: Path) -> None:
         start.stop(tmp_path)
 
 
+def test_it_ends_where_its_folder_is_removed_and_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).resolve().parents[2] / "cluster.toml", tmp_path)
+    first = start.start(tmp_path)
+    shutil.rmtree(tmp_path / ".lab")
+    try:
+        second = start.ensure(tmp_path)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{first['pid']}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not Path(f"/proc/{first['pid']}").exists()
+        assert start.running(tmp_path) == second
+    finally:
+        start.stop(tmp_path)
+
+
 def test_a_broken_cluster_toml_is_told_and_not_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text("[proxmox]\nnonsense = 1\n")
     with pytest.raises(StepError, match=r"cluster\.toml:1") as caught:

@@ -31,10 +31,13 @@ def test_a_template_is_mended_in_place(finished: Path, run: Callable[..., Any]) 
     assert pve("GET", CONFIG) | apart == before | apart
 
 
-def test_an_image_that_was_unmapped_is_mapped_again(finished: Path, run: Callable[..., Any]) -> None:
+def test_a_host_gets_back_its_packages_and_the_image_that_was_unmapped(finished: Path, run: Callable[..., Any]) -> None:
     host = on_host(finished, run)
     host("umount", "/mnt/rbd-iso")
     host("rbd", "unmap", "rbd/rbd-iso")
+    host("apt-get", "remove", "-y", "libguestfs-tools")
+    found = told(run("drift", "--json"), "tools_storage")
+    assert found == ["package libguestfs-tools", "mount"]
     mended = run("foundation")
     assert mended.returncode == 0, mended.stdout
     assert "/mnt/rbd-iso" in host("findmnt", "--mountpoint", "/mnt/rbd-iso")

@@ -1,4 +1,4 @@
-"""Own Debian's package programs: apt-get (update, install, --simulate) and dpkg-query.
+"""Own Debian's package programs: apt-get (update, install, remove, --simulate) and dpkg-query.
 
 Three things of real hosts are here on purpose: without a subscription the enterprise
 repository answers 401, an install may want to remove something, and at night the host's
@@ -35,7 +35,7 @@ FLAGS = (
 
 
 def apt_get(host: Host, argv: list[str], stdin: bytes) -> Output:
-    """Update the index, or install packages."""
+    """Update the index, install packages or remove them."""
     words = [word for word in argv if not (word.startswith(("-q=", "-o")) or "::" in word)]
     try:
         options, names = parse(words, FLAGS, "t")
@@ -46,13 +46,14 @@ def apt_get(host: Host, argv: list[str], stdin: bytes) -> Output:
     if verb == "update":
         lists = "/var/lib/apt/lists/"
         return _held(f"{lists}lock", f"Unable to lock directory {lists}") if busy else _update(host)
+    simulate = bool({"s", "simulate", "dry-run", "just-print"} & set(options))
+    if busy and not simulate and not any(word.startswith("DPkg::Lock::Timeout=") for word in argv):
+        lock = "/var/lib/dpkg/lock-frontend"
+        return _held(lock, f"Unable to acquire the dpkg frontend lock ({lock}), is another process using it?")
     if verb == "install":
-        simulate = bool({"s", "simulate", "dry-run", "just-print"} & set(options))
-        waits = any(word.startswith("DPkg::Lock::Timeout=") for word in argv)
-        if busy and not simulate and not waits:
-            lock = "/var/lib/dpkg/lock-frontend"
-            return _held(lock, f"Unable to acquire the dpkg frontend lock ({lock}), is another process using it?")
         return _install(host, names, simulate, "no-remove" in options)
+    if verb in ("remove", "purge"):
+        return _remove(host, names, simulate)
     return Output(100, "", f"E: Invalid operation {verb}\n")
 
 
@@ -92,6 +93,24 @@ def _update(host: Host) -> Output:
         f"E: The repository '{ENTERPRISE} {suite} InRelease' is not signed.\n"
     )
     return Output(100, out, errors, seconds=4.0)
+
+
+def _remove(host: Host, names: list[str], simulate: bool) -> Output:
+    have: dict[str, str] = host.system()["packages"]
+    out = "Reading package lists...\nBuilding dependency tree...\nReading state information...\n"
+    unknown = [name for name in names if name not in CATALOGUE and name not in have]
+    if unknown:
+        return Output(100, out, "".join(f"E: Unable to locate package {name}\n" for name in unknown), seconds=0.8)
+    out += "".join(f"Package '{name}' is not installed, so not removed\n" for name in names if name not in have)
+    gone = sorted({name for name in names if name in have})
+    if gone:
+        out += "The following packages will be REMOVED:\n  " + " ".join(gone) + "\n"
+    out += f"0 upgraded, 0 newly installed, {len(gone)} to remove and 0 not upgraded.\n"
+    word = "Remv {} [{}]\n" if simulate else "Removing {} ({}) ...\n"
+    out += "".join(word.format(name, have[name]) for name in gone)
+    if not simulate:
+        host.change(packages={name: version for name, version in have.items() if name not in gone})
+    return Output(0, out, seconds=5.0 if gone and not simulate else 0.8)
 
 
 def _install(host: Host, names: list[str], simulate: bool, keep: bool) -> Output:
