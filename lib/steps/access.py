@@ -168,10 +168,22 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             yield Change("role", ",".join(sorted(extra)) or None, ",".join(sorted(lacking)) or None)
         for entry in sorted(set(self._entries(seen)) - seen.acls, key=lambda a: (a.path, a.who)):
             yield Change(f"acl {entry.path}", None, f"{entry.who}: {entry.role}")
+        for slot, key, _ in self._settings(seen):
+            after = f"in {self._packer.token_days} days" if key == "expire" else "1"
+            yield Change(f"token {slot} {key}", "never" if key == "expire" else "0", after)
+        yield from self._token_changes(seen)
+
+    def _settings(self, seen: Seen) -> Iterator[tuple[str, str, int]]:
+        """Yield what a slot's token is not set to and must be: slot, key, value."""
         for slot, separated in seen.privsep:
             if not separated:
-                yield Change(f"token {slot} privsep", "0", "1")
-        yield from self._token_changes(seen)
+                yield slot, "privsep", 1
+        for slot, expires in seen.expires:
+            if not expires:
+                yield slot, "expire", self._expiry()
+
+    def _expiry(self) -> int:
+        return int(time.time()) + self._packer.token_days * DAY
 
     def _token_changes(self, seen: Seen) -> Iterator[Change]:
         there = dict(seen.expires)
@@ -202,12 +214,13 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             pve.post("/access/users", userid=packer.user, comment=COMMENT, enable=1)
         elif not seen.enabled:
             pve.put(f"/access/users/{packer.user}", enable=1, expire=0)
-        credential, kept = seen.current, True
+        credential, kept, written = seen.current, True, ""
         if credential is None or list(self._token_changes(seen)):
             credential, kept = self._write_token(at, seen, wanted)
-        for slot, separated in seen.privsep:
-            if not separated and slot != credential.token_id:
-                pve.put(f"/access/users/{packer.user}/token/{slot}", privsep=1)
+            written = credential.token_id
+        for slot, key, value in self._settings(seen):
+            if slot != written:
+                pve.put(f"/access/users/{packer.user}/token/{slot}", **{key: value})
         self._grant(at, seen, credential, kept)
         self._prove(at, credential, seen)
         return credential
@@ -219,7 +232,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         """
         slot = self._next(seen)
         path = f"/access/users/{self._packer.user}/token/{slot}"
-        expire = int(time.time()) + self._packer.token_days * DAY
+        expire = self._expiry()
         there = slot in dict(seen.expires)
         kept = there and wanted.version >= (9, 2)  # 9.1 may have a libpve-access-control that cannot regenerate
         if kept:

@@ -220,7 +220,9 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 f"cannot be made anew while {len(seen.clones)} linked clones hang on it ({', '.join(seen.clones[:4])})",
                 "destroy those guests, or make them full clones (move their disks), then run again",
             )
-
+        elif self._anew(seen, wanted) and ("protection", "1") in seen.config:
+            fix = f"if it may go, on its host: qm set {self._base.vmid} --protection 0"
+            yield Problem(f"VM {self._base.vmid}", "is protected, and cannot be made anew", fix)
         elif self._anew(seen, wanted) and self._backup and self._backup not in seen.backups:
             there = ", ".join(seen.backups) or "there is none: allow `backup` in some storage's content"
             yield Problem(f"storage {self._backup}", "takes no backups", f"--backup with one that does: {there}")

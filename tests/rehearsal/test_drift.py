@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lib.lab.perverse import NEW_KEY
 from tests.rehearsal.test_foundation import client, document, on_host
+from tests.rehearsal.test_refusals import edit
 
 CONFIG = "/nodes/node1/qemu/9002/config"
 
@@ -51,3 +53,16 @@ def test_a_storage_that_lost_its_settings_gets_them_back(finished: Path, run: Ca
     assert mended.returncode == 0, mended.stdout
     after = pve("GET", "/storage/rbd-iso")
     assert (after["nodes"], after["is_mountpoint"]) == ("node1", "yes")
+
+
+def test_a_token_that_was_opened_is_closed_again_and_stays_the_same(finished: Path, run: Callable[..., Any]) -> None:
+    pve = client(finished)
+    edit(finished, r'^token_refresh = "always"', 'token_refresh = "when-invalid"')
+    pve("PUT", "/access/users/packer@pve/token/build-a", {"privsep": "0", "expire": "0"})
+    found = told(run("drift", "--json"), "packer_user")
+    assert found == ["token build-a privsep", "token build-a expire"]
+    mended = run("foundation")
+    assert mended.returncode == 0, mended.stdout
+    (token,) = pve("GET", "/access/users/packer@pve/token")
+    assert (token["tokenid"], token["privsep"]) == ("build-a", 1)
+    assert token["expire"] > time.time() + 29 * 86400

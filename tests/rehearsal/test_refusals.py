@@ -181,6 +181,11 @@ def test_a_template_with_linked_clones_is_not_destroyed(finished: Path, run: Cal
     assert "linked clones hang on it" in result.stdout
     assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
     pve("DELETE", "/nodes/node1/qemu/700")
+    pve("PUT", "/nodes/node1/qemu/9002/config", {"protection": "1"})
+    protected = run("plan")
+    assert protected.returncode == 1
+    assert "VM 9002: is protected" in protected.stdout
+    pve("PUT", "/nodes/node1/qemu/9002/config", {"protection": "0"})
     before = len(journal(finished))
     for words in (("foundation",), ("plan",), ("foundation", "--dry-run")):
         refused = run(*words)
