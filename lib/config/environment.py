@@ -94,6 +94,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, str], list[Problem]]:
     from dotenv.parser import parse_stream  # what dotenv_values reads with; it alone tells lines and errors
 
     values, places, problems = {}, {}, []
+    if "\0" in text:
+        return {}, {}, [Problem(".env", "is no text (it has a NUL byte)", "see .env.example for what it looks like")]
     if mode & 0o077:
         problems.append(Problem(".env", f"is readable by others (mode {mode:04o})", f"chmod 600 {path}"))
     for found in parse_stream(io.StringIO(text)):
@@ -219,7 +221,11 @@ def _ssh(settings: Settings) -> Iterator[Problem]:
     key = settings.path("PROXMOX_SSH_KEY")
     if key is None:
         return
-    if not key.is_file():
+    try:
+        there = key.is_file()
+    except OSError:  # no name that a file can have
+        there = False
+    if not there:
         yield settings.wrong("PROXMOX_SSH_KEY", f"is not there ({key})", f"ssh-keygen -t ed25519 -f {key}")
     elif key.suffix == ".pub":
         yield settings.wrong("PROXMOX_SSH_KEY", f"is the public half ({key})", f"name {key.with_suffix('')}")

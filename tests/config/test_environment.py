@@ -58,6 +58,8 @@ def test_the_process_environment_wins(tmp_path: Path) -> None:
         ("PROXMOX_HOST=h\nPROXMOX_ADMIN_TOKEN=nonsense", "is no API token [.env:2]"),
         ("PROXMOX_HOST=h\nPROXMOX_TLS_FINGERPRINT=ab:cd", "is no SHA-256 fingerprint [.env:2]"),
         ("PROXMOX_HOST=h\nPROXMOX_TLS_VERIFY=perhaps", "neither yes nor no"),
+        ("PROXMOX_HOST=h\nPROXMOX_CA_FILE=a\0b", ".env: is no text"),
+        (f"PROXMOX_HOST=h\nPROXMOX_SSH_KEY={'k' * 5000}", "PROXMOX_SSH_KEY: is not there"),
         ("PROXMOX_HOST=h\nPROXMOX_SSH_KEY=/no/such/key", "is not there"),
         ("PROXMOX_HOST=h\nPROXMOX_HSOT=h", "did you mean PROXMOX_HOST?"),
         ("PROXMOX_HOST=a b;c", "names no host"),
