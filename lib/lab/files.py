@@ -63,8 +63,7 @@ class Files:
 
     def mounts(self) -> dict[str, Document]:
         """Return what is mounted: target → source, fstype, options; the root filesystem is not listed."""
-        host = self._world.get("host", self.node) or {}
-        return dict(host.get("mounts", {}))
+        return dict((self._world.peek("host", self.node) or {}).get("mounts", {}))
 
     def is_mounted(self, path: str) -> bool:
         """Tell whether a filesystem is mounted at exactly this path."""

@@ -94,13 +94,13 @@ class Mischief:
 
 def of(world: World) -> Perverse | None:
     """Return the mischief that the lab was made with, or None."""
-    seed = (world.peek("meta", "lab") or {}).get("perverse")
+    seed = world.lab.get("perverse")
     return None if seed is None else Perverse(int(seed))
 
 
 def fails(world: World, task: Document) -> bool:
     """Tell whether a task fails at its end: some do, by the seed, what they do and how often that was done before."""
-    seed = (world.peek("meta", "lab") or {}).get("perverse")
+    seed = world.lab.get("perverse")
     if seed is None:
         return False
     what = [task["node"], task["type"], task["id"]]

@@ -1,6 +1,6 @@
 """Own the lab's process: it opens the world, composes the listeners, says that it is ready, and ends cleanly.
 
-`python -m lib.lab.server --root FOLDER` runs it in the foreground. It holds a lock on
+`python -m lib.lab --root FOLDER` runs it in the foreground. It holds a lock on
 `.lab/server.lock` while it lives: whoever finds that lock free knows that no lab runs.
 """
 
@@ -54,12 +54,13 @@ class Lab:
         self.latency = latency_ms / 1000
         self.cluster = load_cluster(root / "cluster.toml")
         self.world = World(self.folder / "world.sqlite")
-        meta = self.world.get("meta", "lab")
-        if meta is None:
+        if not self.world.lab:
             self.keys = self._keys({h.name: h.address for h in topology.hosts_of(self.cluster, shape.hosts)})
             self._build()
         else:
-            self.world.put("meta", "lab", meta | {"task_scale": shape.task_scale})  # speed is each start's own
+            self.world.put(
+                "meta", "lab", self.world.lab | {"task_scale": shape.task_scale}
+            )  # speed is each start's own
             self.keys = self._keys({node["name"]: node["address"] for node in self._nodes()})
             if not self.world.keys("nameserver"):  # a lab of before there was one
                 machine.build(self.world, self.cluster, self.keys)
@@ -91,13 +92,12 @@ class Lab:
 
     def status(self) -> dict[str, Any]:
         """Say how it goes."""
-        meta = self.world.get("meta", "lab") or {}
         return {
             "pid": os.getpid(),
-            "pve": meta.get("version"),
+            "pve": self.world.lab.get("version"),
             "seconds": round(time.monotonic() - self.began, 1),
             "latency_ms": self.latency * 1000,
-            "task_scale": meta.get("task_scale"),
+            "task_scale": self.world.task_scale,
             "hosts": len(self._nodes()),
             "name_server": self._name_server(),
             "guests": len(self.world.keys("guest")),
@@ -219,10 +219,9 @@ class Lab:
     # -------------------------------------------------------------- papers
 
     def _lab_json(self, api: dict[str, str], shells: dict[str, int], resolvers: dict[str, int]) -> dict[str, Any]:
-        meta = self.world.get("meta", "lab") or {}
         return {
             "pid": os.getpid(),
-            "pve_version": meta.get("version"),
+            "pve_version": self.world.lab.get("version"),
             "api": api,
             "ssh": shells,
             "dns": resolvers,
@@ -314,7 +313,7 @@ async def _main(options: argparse.Namespace, ready: IO[str] | None, lock: IO[str
 
 def main() -> int:
     """Run the lab until it is stopped."""
-    parser = argparse.ArgumentParser(prog="python -m lib.lab.server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lib.lab", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the checkout: cluster.toml, .lab/")
     parser.add_argument("--pve", choices=sorted(topology.RELEASES), default="9.2")
     parser.add_argument("--hosts", type=int, default=0, help="number of hosts; 0: as in cluster.toml")
@@ -341,7 +340,3 @@ def main() -> int:
             sys.stderr.write(f"{error}\n")
             return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -143,12 +143,13 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
             await asyncio.sleep(fault.SLOW_SECONDS)
         output, cut = _execute(shell, line, argv, stdin)
     limit = _limit(argv)
-    scale = float(shell.host.meta().get("task_scale", 0.0))
     left = False  # the client has closed its channel; its connection may well go on
     if output.script and not cut:
         ended = await _followed(shell, process, output.script, limit)
         left, output = ended is None, ended or output
-    seconds = output.seconds if output.seconds == SEEN_AS_HUNG else output.pause + output.seconds * scale
+    seconds = output.pause + output.seconds * shell.host.world.task_scale
+    if output.seconds == SEEN_AS_HUNG:
+        seconds = SEEN_AS_HUNG
     if limit is not None and seconds > limit:
         seconds, output = limit, Output(124)
     if seconds > 0:

@@ -56,7 +56,7 @@ def start(root: Path, **options: str | int | float | None) -> dict[str, Any]:
     folder.mkdir(mode=0o700, exist_ok=True)
     given = {key: value for key, value in options.items() if value is not None}
     check(root, given)
-    argv = [sys.executable, "-m", "lib.lab.server", "--root", str(root)]
+    argv = [sys.executable, "-m", "lib.lab", "--root", str(root)]
     kept = _options(folder) | given
     for key, value in kept.items():
         argv += [f"--{key.replace('_', '-')}", str(value)]

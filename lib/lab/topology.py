@@ -222,5 +222,4 @@ def public_address(world: World, name: str) -> str | None:
 
 def reachable_names(world: World) -> set[str]:
     """Return the host names of the simulated internet."""
-    meta = world.get("meta", "lab") or {}
-    return {urlsplit(url).hostname or "" for url in meta.get("internet", {})} | set(REACHABLE)
+    return {urlsplit(url).hostname or "" for url in world.lab.get("internet", {})} | set(REACHABLE)

@@ -18,7 +18,6 @@ The kinds (owned by the module named):
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -51,10 +50,20 @@ class World:
         """Close the file."""
         self._db.close()
 
+    @property
+    def lab(self) -> Document:
+        """What is true of the whole lab (release, network, internet …), for reading alone."""
+        return self.peek("meta", "lab") or {}
+
+    @property
+    def task_scale(self) -> float:
+        """What the real duration of a task is multiplied by."""
+        return float(self.lab.get("task_scale", 0.0))
+
     def get(self, kind: str, key: str) -> Document | None:
         """Return a copy of the document, or None."""
-        found = self._kinds.get(kind, {}).get(key)
-        return copy.deepcopy(found) if found is not None else None
+        found = self.peek(kind, key)
+        return None if found is None else _copy(found)
 
     def peek(self, kind: str, key: str) -> Document | None:
         """Return the document itself, for reading alone and at once; whoever keeps or changes it takes `get`."""
@@ -62,7 +71,7 @@ class World:
 
     def all(self, kind: str) -> dict[str, Document]:
         """Return a copy of every document of a kind, by key, in order of creation."""
-        return copy.deepcopy(self._kinds.get(kind, {}))
+        return {key: _copy(document) for key, document in self._kinds.get(kind, {}).items()}
 
     def keys(self, kind: str) -> list[str]:
         """Return the keys of a kind, in order of creation."""
@@ -71,7 +80,7 @@ class World:
     def put(self, kind: str, key: str, document: Document) -> None:
         """Create or replace a document."""
         self._remember(kind, key)
-        self._kinds.setdefault(kind, {})[key] = copy.deepcopy(document)
+        self._kinds.setdefault(kind, {})[key] = _copy(document)
         self._write(kind, key)
 
     def delete(self, kind: str, key: str) -> bool:
@@ -83,7 +92,7 @@ class World:
 
     def _write(self, kind: str, key: str) -> None:
         """Write through what memory holds."""
-        document = self._kinds.get(kind, {}).get(key)
+        document = self.peek(kind, key)
         if document is None:
             self._db.execute("delete from document where kind = ? and key = ?", (kind, key))
         else:
@@ -91,7 +100,7 @@ class World:
 
     def _remember(self, kind: str, key: str) -> None:
         if self._undo is not None:
-            self._undo.append((kind, key, self._kinds.get(kind, {}).get(key)))
+            self._undo.append((kind, key, self.peek(kind, key)))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -117,3 +126,10 @@ class World:
             self._db.execute("commit")
         finally:
             self._undo = None
+
+
+def _copy(value: Any) -> Any:
+    """Copy what JSON can hold: some four times as fast as `copy.deepcopy`, which looks for more."""
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return [_copy(each) for each in value] if isinstance(value, (list, tuple)) else value

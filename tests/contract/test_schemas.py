@@ -100,7 +100,7 @@ def rules(ours: Parameter) -> tuple[Any, ...]:
 
 def format_of(type: str) -> str:
     if type in PATTERNS:
-        return f"pattern {PATTERNS[type].pattern}"
+        return f"pattern {PATTERNS[type]}"
     return "" if type in ("str", "int", "num", "bool", "list") else type
 
 

@@ -61,16 +61,12 @@ class Host:
         return bool(self._machine().get("online", True)) and cut is None
 
     def system(self) -> Document:
-        """Return the host's system document: packages, units, mounts, mapped."""
-        return self.world.get("host", self.node) or {}
+        """Return the host's system document (packages, units, mounts, mapped), for reading alone."""
+        return self.world.peek("host", self.node) or {}
 
     def change(self, **fields: object) -> None:
         """Set fields of the system document."""
         self.world.put("host", self.node, self.system() | fields)
-
-    def meta(self) -> Document:
-        """Return what is true of the whole lab."""
-        return self.world.get("meta", "lab") or {}
 
     def path(self, text: str) -> str:
         """Return the absolute path of an argument."""

@@ -60,7 +60,7 @@ def _network(host: Host, options: dict[str, str]) -> bool:
     """Tell whether the appliance gets a network: since PVE 9 (Debian 13) only with dhcpcd-base on the host."""
     if "no-network" in options:
         return False
-    return host.meta().get("pve") == "8.4" or "dhcpcd-base" in host.system().get("packages", {})
+    return host.world.lab.get("pve") == "8.4" or "dhcpcd-base" in host.system().get("packages", {})
 
 
 def qemu_img(host: Host, argv: list[str], stdin: bytes) -> Output:

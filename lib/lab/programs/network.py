@@ -40,7 +40,7 @@ def _links(host: Host) -> list[dict[str, Any]]:
 
 def _addresses(host: Host, link: dict[str, Any]) -> list[dict[str, Any]]:
     node = host.world.get("node", host.node) or {}
-    length = ipaddress.ip_network(host.meta().get("cidr", "10.0.0.0/24")).prefixlen
+    length = ipaddress.ip_network(host.world.lab.get("cidr", "10.0.0.0/24")).prefixlen
     row = {"family": "inet", "label": link["ifname"]}
     for_ever = {"valid_life_time": (1 << 32) - 1, "preferred_life_time": (1 << 32) - 1}
     if link["ifname"] == "lo":
@@ -57,7 +57,7 @@ def ip(host: Host, argv: list[str], stdin: bytes) -> Output:
     what = words[0] if words else ""
     names = [word for word in words[1:] if word not in ("show", "list", "ls", "dev", "up")]
     if what.startswith("r"):
-        gateway = host.meta().get("gateway")
+        gateway = host.world.lab.get("gateway")
         rows: list[dict[str, Any]] = [
             {"dst": "default", "gateway": gateway, "dev": _bridge(host), "protocol": "kernel", "flags": []}
         ]
@@ -110,7 +110,7 @@ def _asked(host: Host, name: str) -> list[str]:
         simulated = service.server_of(host.world, address)
         if simulated is None:
             public = public_address(host.world, name)
-            if address in host.meta().get("nameservers", []):
+            if address in host.world.lab.get("nameservers", []):
                 return [public] if public else []
             continue
         answering = service.answering(host.world, simulated)
@@ -121,7 +121,7 @@ def _asked(host: Host, name: str) -> list[str]:
 
 def answers(host: Host, address: str) -> bool:
     """Tell whether a ping is answered: by gateway, name servers, hosts, running guests and the internet."""
-    meta = host.meta()
+    meta = host.world.lab
     simulated = service.server_of(host.world, address)
     if simulated is not None:
         return Host(host.world, simulated, None, host.faults).is_up()

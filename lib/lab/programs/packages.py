@@ -75,7 +75,7 @@ def _enterprise(host: Host) -> bool:
 
 
 def _suite(host: Host) -> str:
-    return "bookworm" if host.meta().get("pve") == "8.4" else "trixie"
+    return "bookworm" if host.world.lab.get("pve") == "8.4" else "trixie"
 
 
 def _update(host: Host) -> Output:

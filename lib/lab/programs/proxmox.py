@@ -190,7 +190,7 @@ def _finished(
             return Output(0, proxmox_text.as_json(data), seconds=seconds)
         return Output(0, show(data) if show is not None and data is not None else "", seconds=seconds)
     task = host.world.get("task", answer.upid) or {}
-    scale = float(host.meta().get("task_scale") or 0)
+    scale = host.world.task_scale
     seconds += task.get("duration", 0) / scale if scale else 0
     if task.get("status") == "running":
         assert host.api is not None

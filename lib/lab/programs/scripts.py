@@ -110,9 +110,8 @@ def _step(host: Host, key: str, process: Document, ran: Ran, now: float) -> floa
         else:
             output = run(host, words, b"")
             _told(process, output)
-            scale = float(host.meta().get("task_scale", 0.0))
             # From the time on that this line was due, not from now: a lab that was down makes up for it.
-            process["due"] = (process["due"] or now) + output.pause + output.seconds * scale
+            process["due"] = (process["due"] or now) + output.pause + output.seconds * host.world.task_scale
             if output.exit and process["stops"]:
                 process["ended"] = now
             ran(host, process, words, output)

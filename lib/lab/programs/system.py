@@ -13,7 +13,7 @@ from lib.lab.provenance import RECORDED, TOOL, belief
 def hostname(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print the name; -f with the domain, -I the addresses."""
     options, _ = parse(argv, "f s I i d fqdn short")
-    domain = host.meta().get("domain", "")
+    domain = host.world.lab.get("domain", "")
     if "I" in options or "i" in options:
         return Output(0, f"{host.address} \n")
     if "d" in options:
@@ -25,7 +25,7 @@ def hostname(host: Host, argv: list[str], stdin: bytes) -> Output:
 def uname(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print the kernel."""
     options, _ = parse(argv, "a r s n m v o")
-    kernel = str(host.meta().get("kernel"))
+    kernel = str(host.world.lab.get("kernel"))
     parts = {
         "s": "Linux",
         "n": host.node,
@@ -54,7 +54,7 @@ def date(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 def pveversion(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print the release as recorded; -v lists packages."""
-    meta = host.meta()
+    meta = host.world.lab
     line = f"pve-manager/{meta['version']}/{meta['repoid']} (running kernel: {meta['kernel']})\n"
     if not argv:
         return Output(0, line, seconds=0.7)

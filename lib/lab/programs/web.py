@@ -19,7 +19,7 @@ def _fetch(host: Host, url: str) -> Document | str | None:
     name = urlsplit(url).hostname or ""
     if not lookup(host, name):
         return "name"
-    found: Document | None = host.meta().get("internet", {}).get(url)
+    found: Document | None = host.world.lab.get("internet", {}).get(url)
     return found
 
 

@@ -61,8 +61,7 @@ def _ask(call: Call, command: str) -> Any:
 
 
 def _is_up(call: Call, guest: Document) -> bool:
-    scale = float((call.world.get("meta", "lab") or {}).get("task_scale", 0.0))
-    if call.now < guest["started"] + BOOT_SECONDS * scale:
+    if call.now < guest["started"] + BOOT_SECONDS * call.world.task_scale:
         return False
     config = guest["config"]
     disks = [guest_disks.volume_of(value) for option, value in config.items() if is_drive(option)]
@@ -107,7 +106,7 @@ def _static(config: Document, number: int) -> str:
 
 def _lease(world: World, mac: str) -> str:
     """Return the address that the DHCP server gives, with its prefix: always the same to the same card."""
-    meta, known = world.get("meta", "lab") or {}, world.get("meta", "leases") or {}
+    meta, known = world.lab, world.get("meta", "leases") or {}
     cards = set(_MAC.findall(str([guest["config"] for guest in world.all("guest").values()])))
     leases = {card: address for card, address in known.items() if card in cards}  # those of destroyed guests are free
     if mac not in leases:

@@ -75,29 +75,39 @@ ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUT
 WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}
 
 
-def _pattern(route: Route) -> re.Pattern[str]:
-    """Return what the path of a request has to be; a parameter in it has no blanks (PVE::RESTHandler)."""
-    parts = []
-    for part in route.path.split("/"):
-        name = part[1:-1]
-        if not part.startswith("{"):
-            parts.append(re.escape(part))
-        else:  # a volume id has slashes of its own
-            parts.append("(?P<volume>.+)" if name == "volume" else rf"(?P<{name.replace('-', '_')}>[^/\s]+)")
-    return re.compile("/".join(parts))
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
 
 
 # Literal parts win over placeholders, whatever the order of declaration.
-_TABLE = sorted(((_pattern(route), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
+_TABLE = sorted(((_parts(route.path), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
 
 
 def find(method: str, path: str, version: int = NEWEST) -> tuple[Route, dict[str, str]] | None:
     """Return the route of a request and the parameters that are in its path."""
-    wanted = "/" + "/".join(part for part in path.split("/") if part)
-    for pattern, route in _TABLE:
-        if route.method == method and route.is_in(version) and (match := pattern.fullmatch(wanted)):
-            return route, {name.replace("_", "-"): value for name, value in match.groupdict().items()}
+    given = _parts(path)
+    for parts, route in _TABLE:
+        if route.method == method and route.is_in(version) and (in_path := _matched(parts, given)) is not None:
+            return route, in_path
     return None
+
+
+def _matched(parts: list[str], given: list[str]) -> dict[str, str] | None:
+    """Return the parameters in a path, None where it is another path; they have no blanks (PVE::RESTHandler)."""
+    if parts[-1:] == ["{volume}"] and len(given) > len(parts):  # it has slashes of its own
+        given = [*given[: len(parts) - 1], "/".join(given[len(parts) - 1 :])]
+    if len(parts) != len(given):
+        return None
+    in_path = {}
+    for part, value in zip(parts, given, strict=True):
+        name = part.strip("{}")
+        if part == name and part != value:
+            return None
+        if part != name:
+            if name != "volume" and re.search(r"\s", value):
+                return None
+            in_path[name] = value
+    return in_path
 
 
 class Api:

@@ -139,7 +139,7 @@ def status(call: Call) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if not alone:
         up = sum(is_up(call.world, name) for name in nodes)
-        name = (call.world.get("meta", "lab") or {}).get("cluster_name", "lab")
+        name = call.world.lab.get("cluster_name", "lab")
         cluster = {"id": "cluster", "name": name, "nodes": len(nodes), "quorate": int(2 * up > len(nodes))}
         found.append(cluster | {"type": "cluster", "version": len(nodes)})
     for name, node in nodes.items():

@@ -7,8 +7,6 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-CONTENT_TYPES = ("images", "rootdir", "vztmpl", "iso", "backup", "snippets", "import", "none")
-
 
 def split_list(text: str) -> list[str]:
     """Split a list parameter at commas, semicolons, blanks or NULs."""
@@ -16,23 +14,11 @@ def split_list(text: str) -> list[str]:
 
 
 def _matching(pattern: str, complaint: str) -> Callable[[str], None]:
-    compiled = re.compile(pattern)
-
     def check(value: str) -> None:
-        if not compiled.fullmatch(value):
+        if not re.fullmatch(pattern, value):
             raise ValueError(complaint.format(value))
 
     return check
-
-
-def _content(value: str) -> None:
-    if value not in CONTENT_TYPES:
-        raise ValueError(f"invalid content type '{value}'")
-
-
-def _urlencoded(value: str) -> None:
-    if not re.fullmatch(r"[-%a-zA-Z0-9_.!~*'()]*", value):
-        raise ValueError(f"invalid urlencoded string: {value}")
 
 
 def _network(version: int, words: tuple[str, ...] = ()) -> Callable[[str], None]:
@@ -56,7 +42,7 @@ def _ip(version: int, also: str = "") -> Callable[[str], None]:
         with contextlib.suppress(ValueError):
             if version in (0, ipaddress.ip_address(value).version):
                 return
-        if also and _DNS_NAME.fullmatch(value):
+        if also and re.fullmatch(_DNS_NAME, value):
             return
         name = f"IPv{version} address" if version else "IP address"
         raise ValueError(also.format(value) or f"value does not look like a valid {name}")
@@ -89,12 +75,13 @@ def _storage_pair(value: str) -> None:
 
 
 _DNS_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*")
+_DNS_NAME = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
 _CONFIG_ID = r"[a-zA-Z][a-zA-Z0-9_-]+"
 _STORAGE_ID = r"[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]"
 _REALM = r"[A-Za-z][A-Za-z0-9.\-_]+"
 _MAIL_USER = r"[\w+~-]+(\.[\w+~-]+)*"
 _MAIL = rf"{_MAIL_USER}@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*"
+_DISK = r"ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])"
 _TAG = r"(?i:[a-z0-9_][a-z0-9_\-\+\.]*)"
 _COLOR = rf"(?:{_TAG}:[0-9a-fA-F]{{6}}(?::[0-9a-fA-F]{{6}})?)"
 _ANY = _matching(r"(?s:.*)", "")  # the real check is not known here
@@ -105,10 +92,10 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "string": _ANY,
     "vmid": _matching(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID"),
     "node": _matching(_DNS_LABEL, "value does not look like a valid node name"),
-    "dns-name": _matching(_DNS_NAME.pattern, "value does not look like a valid DNS name"),
+    "dns-name": _matching(_DNS_NAME, "value does not look like a valid DNS name"),
     "storage-id": _matching(_STORAGE_ID, "storage ID '{}' contains illegal characters"),
     "storage-path": _matching(r"/[^;()][\s\S]*", "value does not look like a valid absolute path"),
-    "storage-content": _content,
+    "storage-content": _matching("images|rootdir|vztmpl|iso|backup|snippets|import|none", "invalid content type '{}'"),
     "storage-server": _ip(0, "value does not look like a valid server name or IP address"),
     "storage-vgname": _matching(r"(?i:[a-z0-9][a-z0-9\-_.]*[a-z0-9])", "lvm name '{}' contains illegal characters"),
     "storage-options": _ANY,
@@ -125,7 +112,7 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "configid": _matching(_CONFIG_ID, "invalid configuration ID '{}'"),
     "bridge-id": _matching(r"[-_.\w]+", "invalid bridge ID '{}'"),
     "iface": _matching(r"(?i:[a-z][a-z0-9_]{1,20}([:.]\d+)?)", "invalid network interface name '{}'"),
-    "urlencoded": _urlencoded,
+    "urlencoded": _matching(r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: {}"),
     "email": _matching(_MAIL, "value does not look like a valid email address"),
     "email-or-username": _matching(
         rf"{_MAIL}|{_MAIL_USER}", "value does not look like a valid email address or user name"
@@ -147,14 +134,10 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "mac-addr": _matching(
         r"(?i:[a-f0-9][02468ace](:[a-f0-9]{2}){5})", "value does not look like a valid unicast MAC address"
     ),
-    "tag": _matching(r"(?i:[a-z0-9_][a-z0-9_\-+.]*)", "invalid characters in tag"),
-    "qm-bootdisk": _matching(
-        r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5]))", "invalid boot disk '{}'"
-    ),
+    "tag": _matching(_TAG, "invalid characters in tag"),
+    "qm-bootdisk": _matching(_DISK, "invalid boot disk '{}'"),
     "qm-bootdev": _matching(
-        r"(ide[0-3]|sata[0-5]|scsi([0-9]|[12][0-9]|30)|virtio([0-9]|1[0-5])"
-        r"|net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5]))",
-        "invalid boot device '{}'",
+        rf"{_DISK}|net([0-9]|[12][0-9]|3[01])|usb([0-9]|1[0-3])|hostpci([0-9]|1[0-5])", "invalid boot device '{}'"
     ),
     "hotplug-features": _hotplug,
     "startup-order": _startup,
@@ -176,54 +159,52 @@ FORMATS: dict[str, Callable[[str], None]] = {
 
 # Where the schema has a bare pattern there is no complaint of its own: "value does not match the regex pattern".
 _PCI = r"(?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?"
-PATTERNS: dict[str, re.Pattern[str]] = {
-    "token-subid": re.compile(r"(?:[A-Za-z][A-Za-z0-9\.\-_]+)"),
-    "identity": re.compile(r"(?:^(?:[^\s:/]+)\@(?:[A-Za-z][A-Za-z0-9\.\-_]+)(?:!(?:[A-Za-z][A-Za-z0-9\.\-_]+))?$)"),
-    "url": re.compile(r"https?://.*"),
-    "log-time": re.compile(r"^\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?$"),
-    "resize": re.compile(r"\+?\d+(\.\d+)?[KMGT]?"),
-    "serial": re.compile(r"(/dev/[^,]+|socket)"),
-    "serial-of-8": re.compile(r"(/dev/.+|socket)"),
-    "parallel": re.compile(r"/dev/parport\d+|/dev/usb/lp\d+"),
-    "startdate": re.compile(r"(now|\d{4}-\d{1,2}-\d{1,2}(T\d{1,2}:\d{1,2}:\d{1,2})?)"),
-    "host-mtus": re.compile(r"net\d+=\d+(,net\d+=\d+)*"),
-    "totp-keys": re.compile(r"[0-9a-zA-Z!=]{0,4096}"),
-    "machine-type": re.compile(
-        r"(pc|pc(-i440fx)?-\d+(\.\d+)+(\+pve\d+)?(\.pxe)?|q35|pc-q35-\d+(\.\d+)+(\+pve\d+)?(\.pxe)?"
-        r"|virt(?:-\d+(\.\d+)+)?(\+pve\d+)?)"
-    ),
-    "uuid": re.compile(r"(?:[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}|[01])"),
-    "uuid-of-board": re.compile(r"[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}"),
-    "base64-text": re.compile(r"[A-Za-z0-9+/]+={0,2}"),
-    "pci-addresses": re.compile(rf"{_PCI}(;{_PCI})*"),
-    "pci-id": re.compile(r"0x[0-9a-fA-F]{4}"),
-    "rom-file": re.compile(r"[^,;]+"),
-    "mediated-type": re.compile(r"[^/.:]+"),
-    "wwn": re.compile(r"(?:^(0x)[0-9a-fA-F]{16})"),
-    "scsi-vendor": re.compile(r"[A-Za-z0-9\-_\s]{,8}"),
-    "scsi-product": re.compile(r"[A-Za-z0-9\-_\s]{,16}"),
-    "vlan-trunks": re.compile(r"(?:\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*)"),
-    "shm-name": re.compile(r"[a-zA-Z0-9\-]+"),
-    "fingerprint": re.compile(r"([A-Fa-f0-9]{2}:){31}[A-Fa-f0-9]{2}"),
-    "upload-name": re.compile(r"/var/tmp/pveupload-[0-9a-f]+"),
-    "usb-device": re.compile(
+PATTERNS = {
+    "token-subid": r"(?:[A-Za-z][A-Za-z0-9\.\-_]+)",
+    "identity": r"(?:^(?:[^\s:/]+)\@(?:[A-Za-z][A-Za-z0-9\.\-_]+)(?:!(?:[A-Za-z][A-Za-z0-9\.\-_]+))?$)",
+    "url": r"https?://.*",
+    "log-time": r"^\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?$",
+    "resize": r"\+?\d+(\.\d+)?[KMGT]?",
+    "serial": r"(/dev/[^,]+|socket)",
+    "serial-of-8": r"(/dev/.+|socket)",
+    "parallel": r"/dev/parport\d+|/dev/usb/lp\d+",
+    "startdate": r"(now|\d{4}-\d{1,2}-\d{1,2}(T\d{1,2}:\d{1,2}:\d{1,2})?)",
+    "host-mtus": r"net\d+=\d+(,net\d+=\d+)*",
+    "totp-keys": r"[0-9a-zA-Z!=]{0,4096}",
+    "machine-type": r"(pc|pc(-i440fx)?-\d+(\.\d+)+(\+pve\d+)?(\.pxe)?|q35|pc-q35-\d+(\.\d+)+(\+pve\d+)?(\.pxe)?"
+    r"|virt(?:-\d+(\.\d+)+)?(\+pve\d+)?)",
+    "uuid": r"(?:[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}|[01])",
+    "uuid-of-board": r"[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}",
+    "base64-text": r"[A-Za-z0-9+/]+={0,2}",
+    "pci-addresses": rf"{_PCI}(;{_PCI})*",
+    "pci-id": r"0x[0-9a-fA-F]{4}",
+    "rom-file": r"[^,;]+",
+    "mediated-type": r"[^/.:]+",
+    "wwn": r"(?:^(0x)[0-9a-fA-F]{16})",
+    "scsi-vendor": r"[A-Za-z0-9\-_\s]{,8}",
+    "scsi-product": r"[A-Za-z0-9\-_\s]{,16}",
+    "vlan-trunks": r"(?:\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*)",
+    "shm-name": r"[a-zA-Z0-9\-]+",
+    "fingerprint": r"([A-Fa-f0-9]{2}:){31}[A-Fa-f0-9]{2}",
+    "upload-name": r"/var/tmp/pveupload-[0-9a-f]+",
+    "usb-device": (
         r"(?:(?:(?:(?:(0x)?([0-9A-Fa-f]{4}):(0x)?([0-9A-Fa-f]{4})))|(?:(?:(\d+)\-(\d+(\.\d+)*)))|[Ss][Pp][Ii][Cc][Ee]))"
     ),
-    "boot-letters": re.compile(r"[acdn]{1,4}"),
-    "cpu-flags": re.compile(r"[+-][^\s,;]+(;[+-][^\s,;]+)*"),
-    "hv-vendor": re.compile(r"[a-zA-Z0-9]{1,12}"),
-    "plain-text": re.compile(r"""^[^\x00-\x1F\x7F <>#"]*$"""),
-    "group-claim": re.compile(r"(?:[A-Za-z0-9\.\-_]+)"),
-    "login-prompt": re.compile(r"(?:none|login|consent|select_account|\S+)"),
-    "ldap-attributes": re.compile(r"\w+=[^,]+(,\s*\w+=[^,]+)*"),
-    "ldap-name": re.compile(r"\S{2,}"),
-    "vanished": re.compile(r"(?:(?:(?:acl|properties|entry);)*(?:acl|properties|entry))|none"),
-    "sdn-name": re.compile(r"[a-zA-Z][a-zA-Z0-9]*[a-zA-Z0-9]"),
-    "http-proxy": re.compile(r"http://.*"),
-    "tag-words": re.compile(rf"(?:{_TAG};)*{_TAG}"),
-    "tag-names": re.compile(rf"{_TAG}(?:;{_TAG})*"),
-    "tag-colors": re.compile(rf"{_COLOR}(?:;{_COLOR})*"),
-    "day-time": re.compile(r"\d{1,2}:\d{1,2}"),
-    "disk-amount": re.compile(r"\d+[MG]?"),
-    "job-id": re.compile(r"\S+"),
+    "boot-letters": r"[acdn]{1,4}",
+    "cpu-flags": r"[+-][^\s,;]+(;[+-][^\s,;]+)*",
+    "hv-vendor": r"[a-zA-Z0-9]{1,12}",
+    "plain-text": r"""^[^\x00-\x1F\x7F <>#"]*$""",
+    "group-claim": r"(?:[A-Za-z0-9\.\-_]+)",
+    "login-prompt": r"(?:none|login|consent|select_account|\S+)",
+    "ldap-attributes": r"\w+=[^,]+(,\s*\w+=[^,]+)*",
+    "ldap-name": r"\S{2,}",
+    "vanished": r"(?:(?:(?:acl|properties|entry);)*(?:acl|properties|entry))|none",
+    "sdn-name": r"[a-zA-Z][a-zA-Z0-9]*[a-zA-Z0-9]",
+    "http-proxy": r"http://.*",
+    "tag-words": rf"(?:{_TAG};)*{_TAG}",
+    "tag-names": rf"{_TAG}(?:;{_TAG})*",
+    "tag-colors": rf"{_COLOR}(?:;{_COLOR})*",
+    "day-time": r"\d{1,2}:\d{1,2}",
+    "disk-amount": r"\d+[MG]?",
+    "job-id": r"\S+",
 }

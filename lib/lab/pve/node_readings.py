@@ -38,8 +38,7 @@ def set_hosts(call: Call) -> None:
 def set_dns(call: Call) -> None:
     """PUT /nodes/{node}/dns."""
     servers = [call[name] for name in ("dns1", "dns2", "dns3") if name in call.params]
-    meta = call.world.get("meta", "lab") or {}
-    call.world.put("meta", "lab", meta | {"nameservers": servers, "domain": call["search"]})
+    call.world.put("meta", "lab", call.world.lab | {"nameservers": servers, "domain": call["search"]})
 
 
 def set_time(call: Call) -> None:

@@ -26,8 +26,7 @@ _BRIDGE_TYPES = ("bridge", "OVSBridge")
 
 def version(call: Call) -> dict[str, str]:
     """GET /version and /nodes/{node}/version."""
-    meta = call.world.get("meta", "lab") or {}
-    return {key: meta[key] for key in ("release", "repoid", "version")}
+    return {key: call.world.lab[key] for key in ("release", "repoid", "version")}
 
 
 def index(call: Call) -> list[dict[str, Any]]:
@@ -82,7 +81,7 @@ def _interfaces(call: Call) -> list[dict[str, Any]]:
     node = call.world.get("node", call.node) or {}
     if "interfaces" in node:
         return list(node["interfaces"])
-    meta = call.world.get("meta", "lab") or {}
+    meta = call.world.lab
     plain = {"families": ["inet"], "method6": "manual", "autostart": 1, "active": 1}
     found: list[dict[str, Any]] = []
     for number, bridge in enumerate(node["bridges"]):
@@ -100,7 +99,7 @@ def _interfaces(call: Call) -> list[dict[str, Any]]:
 
 def dns(call: Call) -> dict[str, str]:
     """GET /nodes/{node}/dns."""
-    meta = call.world.get("meta", "lab") or {}
+    meta = call.world.lab
     found = {f"dns{number}": address for number, address in enumerate(meta["nameservers"][:3], 1)}
     return found | ({"search": meta["domain"]} if meta.get("domain") else {})
 
@@ -216,7 +215,7 @@ def stop_task(call: Call) -> None:
 
 def query_url(call: Call) -> dict[str, Any]:
     """GET /nodes/{node}/query-url-metadata: what the simulated internet has at that URL."""
-    internet = (call.world.get("meta", "lab") or {}).get("internet", {})
+    internet = call.world.lab.get("internet", {})
     found = internet.get(call["url"])
     if found is None:
         raise failure("invalid server response: '404 Not Found'")

@@ -194,7 +194,7 @@ def _in_bounds(parameter: Parameter, text: str) -> None:
 def _formatted(parameter: Parameter, text: str, path: str) -> None:
     kind = parameter.type
     if kind in PATTERNS:
-        if not PATTERNS[kind].fullmatch(text):
+        if not re.fullmatch(PATTERNS[kind], text):
             raise ValueError("value does not match the regex pattern")
         return
     try:

@@ -54,7 +54,7 @@ _WELL_KNOWN_PATHS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn"
 
 def major(world: World) -> int:
     """Return the major version of the Proxmox that is simulated."""
-    return int(str((world.peek("meta", "lab") or {}).get("pve", "9.2")).split(".", maxsplit=1)[0])
+    return int(str(world.lab.get("pve", "9.2")).split(".", maxsplit=1)[0])
 
 
 def _of_version(privileges: str, version: int) -> set[str]:

@@ -49,10 +49,10 @@ def start(
     boot = (world.get("node", node) or {}).get("boot_time", now)
     pid, pstart = counters["pid"], int(max(0.0, now - boot) * 100) + counters["pid"]
     upid = f"UPID:{node}:{pid:08X}:{pstart:08X}:{int(now):08X}:{kind}:{id}:{identity}:"
-    scale = float((world.get("meta", "lab") or {}).get("task_scale", 0.0))
     user, token = split_token(identity)
     task: Document = {"upid": upid, "node": node, "type": kind, "id": id, "user": user, "tokenid": token or None}
-    task |= {"starttime": int(now), "duration": seconds * scale, "due": now + seconds * scale, "endtime": None}
+    duration = seconds * world.task_scale
+    task |= {"starttime": int(now), "duration": duration, "due": now + duration, "endtime": None}
     task |= {"status": "running", "exitstatus": None, "log": log or [], "pid": pid, "pstart": pstart}
     world.put("task", upid, task | {"args": dict(args or {}), "provisional": provisional})
     return upid

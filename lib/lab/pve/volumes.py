@@ -230,7 +230,7 @@ def download(call: Call) -> str:
     if content not in storage_state.contents(section):
         raise failure(f"storage '{call['storage']}' is not configured for content-type '{content}'")
     path, url = _target(call, section, _name(call)), call["url"]
-    internet = (call.world.get("meta", "lab") or {}).get("internet", {})
+    internet = call.world.lab.get("internet", {})
     seconds = internet.get(url, {}).get("size", 0) / DOWNLOAD_RATE
     wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
     log = [f"downloading {url} to {path}"]
@@ -243,7 +243,7 @@ def _end_download(world: World, task: Document) -> None:
     if files.exists(path):
         _compare_existing(files, path, args, log)
         return
-    found = (world.get("meta", "lab") or {}).get("internet", {}).get(url)
+    found = world.lab.get("internet", {}).get(url)
     if found is None:
         log.append("ERROR 404: Not Found.")
         raise TaskFailed("download failed: 404 Not Found")

@@ -53,8 +53,7 @@ def world_of(exchanges: list[Exchange], version: Mapping[str, str]) -> World:
     """Return the world that the recording began in."""
     world = _bare(version)
     belongings.describe_machine(world, exchanges)
-    meta = world.get("meta", "lab") or {}
-    world.put("meta", "lab", meta | {"internet": belongings.internet(exchanges)})
+    world.put("meta", "lab", world.lab | {"internet": belongings.internet(exchanges)})
     before = Before(world, exchanges)
     for number, exchange in enumerate(exchanges):
         with belongings.unreadable():

@@ -124,7 +124,7 @@ def put_content(world: World, exchanges: list[Exchange], number: int, storage: s
     section = world.get("storage", storage) or _made_section(exchanges[:number], storage)
     if section is None or section.get("type") != "dir":
         return
-    digests = {entry["size"]: entry["sha256"] for entry in (world.get("meta", "lab") or {})["internet"].values()}
+    digests = {entry["size"]: entry["sha256"] for entry in world.lab["internet"].values()}
     made = _made(exchanges[:number])
     files = Files(world, NODE)
     for entry in exchanges[number].data or []:
