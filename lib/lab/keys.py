@@ -27,13 +27,12 @@ YEARS = datetime.timedelta(days=3650)
 
 @dataclass(frozen=True)
 class Keys:
-    """Everything by file, and what is needed as text. `certificates` and `host_keys` are by node name."""
+    """Everything by file, and what is needed as text. `certificates` are by node name."""
 
     ca: str
     root_public_key: str
     root_password: str
     certificates: dict[str, Path]
-    host_keys: dict[str, Path]
 
 
 def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
@@ -42,12 +41,12 @@ def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
     kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca_key = _ca(folder)
     ca = x509.load_pem_x509_certificate((folder / CA_FILE).read_bytes())
-    certificates, host_keys = {}, {}
+    certificates = {}
     for name, address in nodes.items():
         certificates[name] = kept / f"{name}.pem"
         if not _covers(certificates[name], address, ca):
             _write(certificates[name], _node_certificate(name, address, ca, ca_key))
-        host_keys[name] = host_key(folder, name)
+        host_key(folder, name)
     user_key = folder / SSH_KEY_FILE
     if not user_key.is_file():
         _ssh_pair(user_key, "groundwork-lab")
@@ -59,7 +58,6 @@ def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
         root_public_key=user_key.with_suffix(".pub").read_text(),
         root_password=password.read_text().strip(),
         certificates=certificates,
-        host_keys=host_keys,
     )
 
 

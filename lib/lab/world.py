@@ -7,7 +7,7 @@ request does so inside `transaction()`: after a kill all of it is there or none.
 The kinds (owned by the module named):
     meta, node                              lib/lab/topology.py
     user, group, role, acl, token, realm    lib/lab/pve/access.py
-    pool, storage, guest, task              lib/lab/pve/
+    pool, storage, guest, task, backup-job  lib/lab/pve/
     host                                    lib/lab/programs/ (packages, units, mounts … of one host)
     file, rbd                               lib/lab/files.py
     nameserver, loaded                      lib/lab/dns/ (the host, and what its service has read)

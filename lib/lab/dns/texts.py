@@ -1,7 +1,7 @@
 """Own what a simulated name server has read: the texts of its files, kept apart from the files as they are now.
 
 A daemon answers from what it read when it started. `Texts` reads the host's files and
-remembers each; `from_kept` gives the same texts back, whatever became of the files.
+remembers each; `Kept` gives the same texts back, whatever became of the files.
 Bytes are Latin-1 here, so that every file is a text and none is changed.
 """
 

@@ -16,7 +16,7 @@ from lib.lab.programs import proxmox_text
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.proxmox_commands import TABLES, Entry
 from lib.lab.provenance import RECORDED, belief
-from lib.lab.pve import api
+from lib.lab.pve import api, storage_state
 from lib.lab.pve.answers import Answer
 from lib.lab.pve.params import spell
 from lib.lab.pve.rights import major
@@ -71,7 +71,7 @@ def _table_program(program: str) -> Callable[[Host, list[str], bytes], Output]:
 
 
 def _extra(program: str, host: Host, argv: list[str]) -> Output | None:
-    """Run what is no request: `pvesm path VOLUME`."""
+    """Run what is no request: `qm unlock VMID`, `pvesm path VOLUME`."""
     if program == "qm" and len(argv) == 2 and argv[0] == "unlock":
         return _unlock(host, argv[1])
     if program != "pvesm" or len(argv) != 2 or argv[0] != "path":
@@ -82,18 +82,9 @@ def _extra(program: str, host: Host, argv: list[str]) -> Output | None:
     found = host.world.get("storage", storage)
     if found is None:
         return Output(255, "", f"storage '{storage}' does not exist\n", seconds=SECONDS[program])
-    kind, _, name = volume.partition("/")
-    folders = {
-        "iso": "template/iso",
-        "vztmpl": "template/cache",
-        "import": "import",
-        "snippets": "snippets",
-        "backup": "dump",
-    }
     if found["type"] == "rbd":
         return Output(0, f"rbd:{found['pool']}/{volume}:conf=/etc/pve/ceph.conf\n", seconds=SECONDS[program])
-    inner = f"{folders[kind]}/{name}" if kind in folders else f"images/{volume}"
-    return Output(0, f"{found['path']}/{inner}\n", seconds=SECONDS[program])
+    return Output(0, f"{storage_state.file_of(found, volume)}\n", seconds=SECONDS[program])
 
 
 def _unlock(host: Host, vmid: str) -> Output:

@@ -13,11 +13,11 @@ from lib.lab.files import erase_filesystem, filesystem_of
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.provenance import belief
+from lib.lab.pve.volume_stores import FEATURES
 from lib.lab.world import Document
 
 _INVALID = "(22) Invalid argument"
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-DEFAULT_FEATURES = ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"]
 VALUES = "format p pool size s image-feature image object-size t o options image-format whole-object"
 FLAGS = "pretty-format no-progress l long q force exclusive"
 
@@ -96,7 +96,7 @@ def create(host: Host, options: dict[str, str], words: list[str]) -> str:
         raise _RefusedError(22, "rbd: must specify --size <M/G/T>")
     if host.world.get("rbd", f"{pool}/{image}") is not None:
         raise _RefusedError(17, "rbd: create error: (17) File exists")
-    features = options["image-feature"].split(",") if "image-feature" in options else DEFAULT_FEATURES
+    features = options["image-feature"].split(",") if "image-feature" in options else FEATURES
     size = _bytes(options.get("size") or options["s"])
     document = {"size": size, "features": features, "id": secrets.token_hex(6), "fs": None, "created": host.now()}
     host.world.put("rbd", f"{pool}/{image}", document)
@@ -116,7 +116,7 @@ def info(host: Host, options: dict[str, str], words: list[str]) -> str:
         "snapshot_count": len(found.get("snapshots", [])),
         "block_name_prefix": f"rbd_data.{found.get('id', '')}",
         "format": 2,
-        "features": found.get("features", DEFAULT_FEATURES),
+        "features": found.get("features", FEATURES),
         "op_features": [],
         "flags": [],
     }
@@ -171,7 +171,7 @@ def _holders(host: Host, pool: str, image: str) -> list[tuple[str, str]]:
 def feature_enable(host: Host, options: dict[str, str], words: list[str]) -> str:
     """Give an image further features."""
     pool, image, found = _image(host, options, words)
-    have = found.get("features", DEFAULT_FEATURES)
+    have = found.get("features", FEATURES)
     if any(name in have for name in words[1:]):
         why = f"one or more requested features are already enabled\nrbd: failed to update image features: {_INVALID}"
         raise _RefusedError(22, f"librbd::Operations: {why}")
@@ -194,15 +194,8 @@ def map_(host: Host, options: dict[str, str], words: list[str]) -> str:
     pool, image, found = _image(host, options, words)
     exclusive = "exclusive" in options or "exclusive" in options.get("o", "").split(",")
     if exclusive:
-        _need_lock(host, pool, image, found.get("features", DEFAULT_FEATURES))
-    unsupported = set(found.get("features", [])) - {
-        "layering",
-        "exclusive-lock",
-        "object-map",
-        "fast-diff",
-        "deep-flatten",
-    }
-    if unsupported:
+        _need_lock(host, pool, image, found.get("features", FEATURES))
+    if not set(found.get("features", [])) <= set(FEATURES):
         raise _RefusedError(
             6,
             "rbd: sysfs write failed\nRBD image feature set mismatch.\nrbd: map failed: (6) No such device or address",

@@ -40,7 +40,10 @@ def systemctl(host: Host, argv: list[str], stdin: bytes) -> Output:
     quiet = "q" in options or "quiet" in options
     worst, out, errors = 0, "", ""
     for name in names:
-        done = action(host, name, "now" in options)
+        done = action(host, name)
+        if "now" in options and verb in AT_ONCE and not done.exit:
+            also = AT_ONCE[verb](host, name)
+            done = Output(also.exit, "", done.stderr + also.stderr)
         worst = max(worst, done.exit) if verb != "is-active" else done.exit
         out += "" if quiet else str(done.stdout)
         errors += done.stderr
@@ -116,7 +119,7 @@ def active(host: Host, name: str) -> bool:
     return bool(_units(host).get(name, {}).get("active"))
 
 
-def start(host: Host, name: str, now: bool = False) -> Output:
+def start(host: Host, name: str) -> Output:
     """Start a unit and what it requires."""
     if not _known(host, name):
         return Output(5, "", f"Failed to start {name}: Unit {name} not found.\n")
@@ -170,7 +173,7 @@ def _execute(host: Host, text: str, key: str) -> str:
     return ""
 
 
-def stop(host: Host, name: str, now: bool = False) -> Output:
+def stop(host: Host, name: str) -> Output:
     """Stop a unit, and first what requires it."""
     if not _known(host, name):
         return Output(5, "", f"Failed to stop {name}: Unit {name} not loaded.\n")
@@ -191,7 +194,7 @@ def stop(host: Host, name: str, now: bool = False) -> Output:
     return Output()
 
 
-def restart(host: Host, name: str, now: bool = False) -> Output:
+def restart(host: Host, name: str) -> Output:
     """Stop and start."""
     if not _known(host, name):
         return Output(5, "", f"Failed to restart {name}: Unit {name} not found.\n")
@@ -203,7 +206,7 @@ def _links(host: Host, name: str) -> list[str]:
     return [f"{FOLDER}/{target}.wants/{name}" for target in _words(_text(host, name) or "", "WantedBy")]
 
 
-def enable(host: Host, name: str, now: bool = False) -> Output:
+def enable(host: Host, name: str) -> Output:
     """Start it at every boot: links in the .wants folders that its [Install] section names."""
     if not _known(host, name):
         return Output(1, "", f"Failed to enable unit: Unit file {name} does not exist.\n")
@@ -218,11 +221,10 @@ def enable(host: Host, name: str, now: bool = False) -> Output:
                 host.files.symlink(f"{FOLDER}/{name}", link)
                 told += f"Created symlink {link} -> {FOLDER}/{name}.\n"
     _set(host, name, enabled=True)
-    done = start(host, name) if now else Output()
-    return Output(done.exit, "", told + done.stderr)
+    return Output(stderr=told)
 
 
-def disable(host: Host, name: str, now: bool = False) -> Output:
+def disable(host: Host, name: str) -> Output:
     """Do not start it at boot."""
     if not _known(host, name):
         return Output(1, "", f"Failed to disable unit: Unit file {name} does not exist.\n")
@@ -232,11 +234,10 @@ def disable(host: Host, name: str, now: bool = False) -> Output:
             host.files.remove(link)
             told += f"Removed {link}.\n"
     _set(host, name, enabled=False)
-    done = stop(host, name) if now else Output()
-    return Output(done.exit, "", told + done.stderr)
+    return Output(stderr=told)
 
 
-def is_active(host: Host, name: str, now: bool = False) -> Output:
+def is_active(host: Host, name: str) -> Output:
     """Print active, inactive or failed."""
     if active(host, name):
         return Output(0, "active\n")
@@ -251,14 +252,14 @@ def enabled(host: Host, name: str) -> bool:
     return bool(_units(host).get(name, {}).get("enabled"))
 
 
-def is_enabled(host: Host, name: str, now: bool = False) -> Output:
+def is_enabled(host: Host, name: str) -> Output:
     """Print enabled or disabled."""
     if not _known(host, name):
         return Output(4, "not-found\n")
     return Output(0, "enabled\n") if enabled(host, name) else Output(1, "disabled\n")
 
 
-def status(host: Host, name: str, now: bool = False) -> Output:
+def status(host: Host, name: str) -> Output:
     """Print a short status."""
     if not _known(host, name):
         return Output(4, "", f"Unit {name} could not be found.\n")
@@ -268,7 +269,7 @@ def status(host: Host, name: str, now: bool = False) -> Output:
     return Output(0 if active(host, name) else 3, told)
 
 
-def cat(host: Host, name: str, now: bool = False) -> Output:
+def cat(host: Host, name: str) -> Output:
     """Print the unit's file."""
     text = _text(host, name)
     return Output(1, "", f"No files found for {name}.\n") if text is None else Output(0, f"# {FOLDER}/{name}\n{text}")
@@ -349,6 +350,7 @@ VERBS = {
     "start": start, "stop": stop, "restart": restart, "reload-or-restart": restart, "enable": enable,
     "disable": disable, "is-active": is_active, "is-enabled": is_enabled, "status": status, "cat": cat,
 }  # fmt: skip
+AT_ONCE = {"enable": start, "disable": stop}  # with --now
 PROGRAMS = {
     "systemctl": systemctl,
     "systemd-run": systemd_run,

@@ -25,34 +25,12 @@ from lib.lab.programs.arguments import BadOptionError
 from lib.lab.programs.host import Host, Output, Program
 from lib.lab.provenance import RECORDED, TOOL, Provenance, belief, undeclared
 
-PROGRAMS: dict[str, Program] = {
-    **coreutils.PROGRAMS,
-    **folders.PROGRAMS,
-    **system.PROGRAMS,
-    **blocks.PROGRAMS,
-    **rbd.PROGRAMS,
-    **systemd.PROGRAMS,
-    **packages.PROGRAMS,
-    **images.PROGRAMS,
-    **network.PROGRAMS,
-    **web.PROGRAMS,
-    **name_server.PROGRAMS,
-    **proxmox.PROGRAMS,
-}
-SOURCES: dict[str, Provenance] = {
-    **coreutils.SOURCES,
-    **folders.SOURCES,
-    **system.SOURCES,
-    **blocks.SOURCES,
-    **rbd.SOURCES,
-    **systemd.SOURCES,
-    **packages.SOURCES,
-    **images.SOURCES,
-    **network.SOURCES,
-    **web.SOURCES,
-    **name_server.SOURCES,
-    **proxmox.SOURCES,
-}
+_MODULES = (
+    *(coreutils, folders, system, blocks, rbd, systemd),
+    *(packages, images, network, web, name_server, proxmox),
+)
+PROGRAMS: dict[str, Program] = {name: each for module in _MODULES for name, each in module.PROGRAMS.items()}
+SOURCES: dict[str, Provenance] = {name: each for module in _MODULES for name, each in module.SOURCES.items()}
 _NO_PROGRAM = belief("what bash, env and timeout say of a line without a program")
 _SCRIPT = belief("how sh ends a script that is one simple command a line")
 WRAPPERS = ("env", "nohup", "sudo", "timeout")

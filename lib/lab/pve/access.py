@@ -10,6 +10,7 @@ from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.checks import modifiers, normal
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.readings import names, reading
 from lib.lab.pve.rights import ROOT, Rights, split_token
 from lib.lab.world import World
 
@@ -149,20 +150,12 @@ def update_acl(call: Call) -> None:
 
 
 def _subjects(call: Call) -> list[tuple[str, str]]:
-    found = []
-    for group in split_list(call.get("groups", "")):
-        if call.world.get("group", group) is None:
-            raise failure(f"ACL update failed: group '{group}' does not exist")
-        found.append(("group", group))
-    for user in split_list(call.get("users", "")):
-        if call.world.get("user", user) is None:
-            raise failure(f"ACL update failed: user '{user}' does not exist")
-        found.append(("user", user))
-    for token in split_list(call.get("tokens", "")):
-        if call.world.get("token", token) is None:
-            user, name = split_token(token)
-            raise failure(f"ACL update failed: no such token '{name}' for user '{user}'")
-        found.append(("token", token))
+    found = [(kind, name) for kind in ("group", "user", "token") for name in split_list(call.get(f"{kind}s", ""))]
+    for kind, name in found:
+        if call.world.peek(kind, name) is None:
+            user, token = split_token(name)
+            absent = f"no such token '{token}' for user '{user}'" if token else f"{kind} '{name}' does not exist"
+            raise failure(f"ACL update failed: {absent}")
     return found
 
 
@@ -179,15 +172,10 @@ def permissions(call: Call) -> dict[str, dict[str, int]]:
     return {call["path"]: call.rights.permissions(identity, call["path"])}  # whatever that path is
 
 
-def index(call: Call) -> list[dict[str, str]]:
-    """GET /access: the names below it."""
-    names = ("users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
-    return [{"subdir": name} for name in names]
-
-
+_INDEX = names("subdir", "users", "groups", "roles", "acl", "domains", "openid", "tfa", "ticket", "password")
 _MODIFY = perm("/access", "Sys.Modify")
 ROUTES = (
-    Route("GET", "/access", index, everyone, by=SCHEMA),
+    reading("/access", _INDEX, SCHEMA),
     Route("GET", "/access/roles", list_roles, everyone, by=RECORDED),
     Route("POST", "/access/roles", create_role, _MODIFY, "roleid:roleid privs?:priv-list", by=RECORDED),
     Route("GET", "/access/roles/{roleid}", get_role, everyone, "roleid:roleid", by=RECORDED),

@@ -15,8 +15,9 @@ from lib.lab.faults import Faults
 from lib.lab.provenance import INDEX, belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, Rule, everyone, perm
+from lib.lab.pve.call import Call, Route, Rule, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
+from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import owner, store
 from lib.lab.world import Document, World
@@ -27,11 +28,6 @@ BOOT_SECONDS = 20.0
 SILENT = "QEMU guest agent is not running"
 _MAC = re.compile(r"=([0-9A-F]{2}(?::[0-9A-F]{2}){5})\b")
 _COUNTERS = [f"{way}-{what}" for way in ("rx", "tx") for what in ("bytes", "dropped", "errs", "packets")]
-
-
-def index(call: Call) -> list[dict[str, str]]:
-    """GET …/agent: the commands below it, whether there is such a guest or not."""
-    return [{"name": name} for name in sorted((*_COMMANDS, *_WITH_PARAMETERS))]
 
 
 def _command(name: str) -> Callable[[Call], Any]:
@@ -161,7 +157,7 @@ _WITH_PARAMETERS: dict[str, tuple[str, Rule, str]] = {
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/agent"
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST, by=INDEX),
+    reading(_PATH, names("name", *sorted((*_COMMANDS, *_WITH_PARAMETERS))), INDEX, declaration=_GUEST),
     Route(
         "POST",
         _PATH,

@@ -13,6 +13,7 @@ from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.backup import OPTIONS
 from lib.lab.pve.call import Call, Route, perm, root_alone
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.readings import names, reading
 from lib.lab.world import Document, World
 
 _READS = belief("a backup job reads as it was set")
@@ -99,11 +100,6 @@ def not_backed_up(call: Call) -> list[dict[str, Any]]:
     ]
 
 
-def info_index(call: Call) -> list[dict[str, str]]:
-    """GET /cluster/backup-info."""
-    return [{"subdir": "not-backed-up"}]
-
-
 _JOB = f"""{OPTIONS} comment?:str<..512> dow?:day-of-week-list!starttime enabled?:bool node?:node
 repeat-missed?:bool schedule?:calendar-event<..128> starttime?:day-time"""
 _AUDIT, _MODIFY = perm("/", "Sys.Audit"), perm("/", "Sys.Modify")
@@ -114,6 +110,6 @@ ROUTES = (
     Route("GET", "/cluster/backup/{id}", get_job, _AUDIT, _ID, by=_READS),
     Route("PUT", "/cluster/backup/{id}", update_job, _MODIFY, f"{_ID} {_JOB} delete?:configid-list", by=SCHEMA),
     Route("DELETE", "/cluster/backup/{id}", delete_job, _MODIFY, _ID, by=SCHEMA),
-    Route("GET", "/cluster/backup-info", info_index, root_alone, by=INDEX),
+    reading("/cluster/backup-info", names("subdir", "not-backed-up"), INDEX, root_alone),
     Route("GET", "/cluster/backup-info/not-backed-up", not_backed_up, _AUDIT, by=SCHEMA),
 )

@@ -11,8 +11,6 @@ from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.world import Document, World
 
-# Settings that are read as their properties (PVE::DataCenterConfig).
-
 
 def is_up(world: World, node: str) -> bool:
     """Tell whether a node can be reached: it is on, and no fault has cut it off."""
@@ -97,9 +95,7 @@ def resources(call: Call) -> list[dict[str, Any]]:
     if wanted in (None, "vm"):
         found += guest_entries(call)
     if wanted in (None, "node"):
-        entries = node_entries(call)
-        online = [entry | {"cgroup-mode": 2} if entry["status"] == "online" else entry for entry in entries]
-        found += online
+        found += [entry | ({"cgroup-mode": 2} if entry["status"] == "online" else {}) for entry in node_entries(call)]
     if wanted in (None, "storage"):
         found += storage_entries(call)
     if wanted in (None, "sdn"):

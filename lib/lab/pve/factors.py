@@ -6,19 +6,10 @@ from typing import Any
 
 from lib.lab.provenance import SCHEMA
 from lib.lab.pve.answers import Refusal, failure
-from lib.lab.pve.call import Call, Route, either, everyone
+from lib.lab.pve.call import Call, Route, either
 from lib.lab.pve.checks import found_user
+from lib.lab.pve.readings import reading
 from lib.lab.pve.users import oneself, over_user
-
-
-def list_all(call: Call) -> list[dict[str, Any]]:
-    """GET /access/tfa: the users that have a factor."""
-    return []
-
-
-def list_of_user(call: Call) -> list[dict[str, Any]]:
-    """GET /access/tfa/{userid}."""
-    return []
 
 
 def get_factor(call: Call) -> dict[str, Any]:
@@ -47,9 +38,9 @@ def unlock(call: Call) -> int:
 _USER = "userid:userid<..64>"
 _SEE = either(oneself, over_user("User.Modify", "Sys.Audit"))
 ROUTES = (
-    Route("GET", "/access/tfa", list_all, everyone, by=SCHEMA),
-    Route("GET", "/access/tfa/{userid}", list_of_user, _SEE, _USER, by=SCHEMA),
-    Route("GET", "/access/tfa/{userid}/{id}", get_factor, _SEE, f"{_USER} id:str", by=SCHEMA),
+    reading("/access/tfa", [], SCHEMA),
+    reading("/access/tfa/{userid}", [], SCHEMA, _SEE, _USER),
+    reading("/access/tfa/{userid}/{id}", get_factor, SCHEMA, _SEE, f"{_USER} id:str"),
     Route(
         "DELETE",
         "/access/tfa/{userid}/{id}",

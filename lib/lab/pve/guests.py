@@ -22,6 +22,7 @@ from lib.lab.pve.answers import Refusal, denied, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.params import print_properties
+from lib.lab.pve.readings import names, reading
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import format_size, store
@@ -42,11 +43,6 @@ def list_guests(call: Call) -> list[dict[str, Any]]:
         for vmid, guest in call.world.all("guest").items()
         if guest["node"] == call.node and call.may(f"/vms/{vmid}", "VM.Audit")
     ]
-
-
-def index(call: Call) -> list[dict[str, str]]:
-    """GET /nodes/{node}/qemu/{vmid}: the names below it, whether there is such a guest or not."""
-    return [{"subdir": name} for name in _FOLDERS]
 
 
 # ------------------------------------------------------------------- create
@@ -252,7 +248,7 @@ _ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
 ROUTES = (
     Route("GET", _QEMU, list_guests, everyone, "node:node full?:bool", by=RECORDED),
     Route("POST", _QEMU, create, everyone, _CREATE, by=RECORDED),
-    Route("GET", _GUEST_PATH, index, everyone, GUEST, by=SCHEMA),
+    reading(_GUEST_PATH, names("subdir", *_FOLDERS), SCHEMA, declaration=GUEST),
     Route(
         "DELETE",
         _GUEST_PATH,

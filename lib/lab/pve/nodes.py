@@ -11,6 +11,7 @@ from lib.lab.pve import cluster, tasks
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, either, everyone, perm
 from lib.lab.pve.formats import split_list
+from lib.lab.pve.readings import names, reading
 from lib.lab.world import Document
 
 _UPID = re.compile(r"UPID:[a-zA-Z0-9-]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[^:\s]+:[^:\s]*:[^:\s]+:")
@@ -32,11 +33,6 @@ def version(call: Call) -> dict[str, str]:
 def index(call: Call) -> list[dict[str, Any]]:
     """GET /nodes."""
     return cluster.node_entries(call)
-
-
-def node_index(call: Call) -> list[dict[str, str]]:
-    """GET /nodes/{node}: the names below it."""
-    return [{"name": name} for name in _FOLDERS]
 
 
 def status(call: Call) -> dict[str, Any]:
@@ -169,11 +165,6 @@ def _task(call: Call, privilege: str = "Sys.Audit") -> Document:
     return task
 
 
-def task_index(call: Call) -> list[dict[str, str]]:
-    """GET /nodes/{node}/tasks/{upid}."""
-    return [{"name": "log"}, {"name": "status"}]
-
-
 def task_status(call: Call) -> dict[str, Any]:
     """GET /nodes/{node}/tasks/{upid}/status: a task that failed is a 200 all the same."""
     task = _task(call)
@@ -231,7 +222,7 @@ type?:(bridge|bond|eth|alias|vlan|fabric|{_KINDS}|include_sdn)@9"""
 ROUTES = (
     Route("GET", "/version", version, everyone, by=RECORDED),
     Route("GET", "/nodes", index, everyone, by=RECORDED),
-    Route("GET", "/nodes/{node}", node_index, everyone, "node:node", by=INDEX),
+    reading("/nodes/{node}", names("name", *_FOLDERS), INDEX, declaration="node:node"),
     Route("GET", "/nodes/{node}/version", version, everyone, "node:node", by=RECORDED),
     Route("GET", "/nodes/{node}/status", status, _AUDIT, "node:node", by=RECORDED),
     Route("GET", "/nodes/{node}/network", network, everyone, _NETWORK_TYPES, by=RECORDED),
@@ -255,7 +246,7 @@ ROUTES = (
         " statusfilter?:task-status-type-list typefilter?:str until?:int userfilter?:str vmid?:vmid",
         by=RECORDED,
     ),
-    Route("GET", "/nodes/{node}/tasks/{upid}", task_index, everyone, "node:node upid:str", by=INDEX),
+    reading("/nodes/{node}/tasks/{upid}", names("name", "log", "status"), INDEX, declaration="node:node upid:str"),
     Route("DELETE", "/nodes/{node}/tasks/{upid}", stop_task, everyone, "node:node upid:str", by=SCHEMA),
     Route("GET", "/nodes/{node}/tasks/{upid}/status", task_status, everyone, "node:node upid:str", by=SCHEMA),
     Route(

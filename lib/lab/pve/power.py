@@ -7,8 +7,9 @@ from typing import Any
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import guest_state
 from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.guests import present
+from lib.lab.pve.readings import guest_reading, names, reading
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
@@ -20,12 +21,6 @@ _SECONDS |= {"qmpause": 1.0, "qmsuspend": 10.0, "qmresume": 1.0}
 def current(call: Call) -> dict[str, Any]:
     """GET …/status/current."""
     return guest_state.current(call.world, call.guest(), call.now)
-
-
-def index(call: Call) -> list[dict[str, str]]:
-    """GET …/status: the names below it."""
-    call.guest()
-    return [{"subdir": name} for name in ("current", "start", "stop", "reset", "shutdown", "suspend", "reboot")]
 
 
 def _begin(call: Call, kind: str) -> str:
@@ -177,11 +172,12 @@ def _end_reboot(world: World, task: Document) -> None:
 _GUEST = "node:node vmid:vmid"
 _PATH = "/nodes/{node}/qemu/{vmid}/status"
 _POWER = perm("/vms/{vmid}", "VM.PowerMgmt")
+_INDEX = names("subdir", "current", "start", "stop", "reset", "shutdown", "suspend", "reboot")
 _START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:CIDR
 migration_type?:(secure|insecure) nets-host-mtu?:host-mtus@9 skiplock?:bool stateuri?:str<..128>
 targetstorage?:storage-pair-list timeout?:int[0..] with-conntrack-state?:bool@9"""
 ROUTES = (
-    Route("GET", _PATH, index, everyone, _GUEST, by=SCHEMA),
+    reading(_PATH, guest_reading(_INDEX), SCHEMA, declaration=_GUEST),
     Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=RECORDED),
     Route("POST", _PATH + "/start", start, _POWER, _START, by=SCHEMA),
     Route(

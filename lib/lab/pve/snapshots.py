@@ -8,9 +8,10 @@ from typing import Any
 from lib.lab.provenance import INDEX, SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.call import Call, Route, perm
 from lib.lab.pve.guest_config import need_unlocked
 from lib.lab.pve.guest_options import is_drive
+from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import store
 from lib.lab.world import Document, World
@@ -41,11 +42,6 @@ def create(call: Call) -> str:
     call.guest()
     args = {"description": call.get("description", ""), "vmstate": call.get("vmstate", 0)}
     return call.start("qmsnapshot", call["vmid"], 2.0, snapname=name, **args)
-
-
-def index(call: Call) -> list[dict[str, str]]:
-    """GET …/snapshot/{snapname}: the names below it, whether there is one or not."""
-    return [{"cmd": "rollback"}, {"cmd": "config"}]
 
 
 def rollback(call: Call) -> str:
@@ -165,7 +161,7 @@ _ROLLBACK = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", any_of=Tr
 ROUTES = (
     Route("GET", _PATH, list_snapshots, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=SCHEMA),
     Route("POST", _PATH, create, _SNAPSHOT, f"{_NAMED} description?:str vmstate?:bool", by=SCHEMA),
-    Route("GET", _PATH + "/{snapname}", index, everyone, _NAMED, by=INDEX),
+    reading(_PATH + "/{snapname}", names("cmd", "rollback", "config"), INDEX, declaration=_NAMED),
     Route("PUT", _PATH + "/{snapname}/config", update_config, _SNAPSHOT, f"{_NAMED} description?:str", by=SCHEMA),
     Route("DELETE", _PATH + "/{snapname}", delete, _SNAPSHOT, f"{_NAMED} force?:bool", by=SCHEMA),
     Route(

@@ -15,6 +15,7 @@ from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import NEWEST, declared
+from lib.lab.pve.readings import names, reading
 from lib.lab.world import Document, World
 
 # Type → what it may hold, its own options, and which of them are required. They stay as they were made, but for the
@@ -55,8 +56,8 @@ def _options(kind: str) -> set[str]:
     return _COMMON | set(own.split()) | set(required.split()) | (_DIRECTORY if kind in _WITH_FOLDERS else set())
 
 
-# Secrets live in files of their own and never in the configuration.
 _FOLDERS = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
+# Secrets live in files of their own and never in the configuration.
 _HIDDEN = ("keyring", "password", "encryption-key", "master-pubkey")
 
 
@@ -251,11 +252,6 @@ def node_status(call: Call) -> dict[str, Any]:
     return storage_state.status(call.world, call["storage"], section, call.node)
 
 
-def node_index(call: Call) -> list[dict[str, str]]:
-    """GET /nodes/{node}/storage/{storage}: the names below it."""
-    return [{"subdir": name} for name in _FOLDERS]
-
-
 _TYPES = "btrfs|cephfs|cifs|dir|esxi|iscsi|iscsidirect|lvm|lvmthin|nfs|pbs|rbd|zfs|zfspool"
 _OF_TYPE = f"type:({_TYPES.replace('esxi', 'esxi|glusterfs')})@8 type:({_TYPES})@9"
 _CHANGEABLE = """blocksize?:str@8 blocksize?:storage-zfs-blocksize@9 bwlimit?:{bwlimit} comstar_hg?:str
@@ -310,6 +306,6 @@ ROUTES = (
         "node:node content?:storage-content-list enabled?:bool format?:bool storage?:storage-id target?:node",
         by=RECORDED,
     ),
-    Route("GET", "/nodes/{node}/storage/{storage}", node_index, _SEE, _ON_NODE, by=SCHEMA),
+    reading("/nodes/{node}/storage/{storage}", names("subdir", *_FOLDERS), SCHEMA, _SEE, _ON_NODE),
     Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, _SEE, _ON_NODE, by=RECORDED),
 )

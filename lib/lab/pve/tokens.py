@@ -19,7 +19,7 @@ from lib.lab.pve.call import Call, Route, anybody, both, either
 from lib.lab.pve.checks import found_user
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import ROOT
-from lib.lab.pve.users import digest, need_password_realm, of_realm, oneself, over_user
+from lib.lab.pve.users import digest, need_password_realm, of_realm, oneself, over_user, shown_token
 from lib.lab.world import Document
 
 TICKET_SECONDS = 7200
@@ -40,11 +40,6 @@ _CAPABLE_ON = ("/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/ma
 # ------------------------------------------------------------------- tokens
 
 
-def _shown(token: Document) -> dict[str, Any]:
-    shown: dict[str, Any] = {"expire": token["expire"], "privsep": token["privsep"]}
-    return shown | ({"comment": token["comment"]} if token.get("comment") else {})
-
-
 def _found_token(call: Call) -> Document:
     found_user(call)
     token = call.world.get("token", _full(call))
@@ -62,12 +57,12 @@ def list_tokens(call: Call) -> list[dict[str, Any]]:
     found_user(call)
     stem = f"{call['userid']}!"
     tokens = call.world.all("token").items()
-    return [{"tokenid": key.removeprefix(stem)} | _shown(token) for key, token in tokens if key.startswith(stem)]
+    return [{"tokenid": key.removeprefix(stem)} | shown_token(token) for key, token in tokens if key.startswith(stem)]
 
 
 def get_token(call: Call) -> dict[str, Any]:
     """GET /access/users/{userid}/token/{tokenid}."""
-    return _shown(_found_token(call))
+    return shown_token(_found_token(call))
 
 
 def create_token(call: Call) -> dict[str, Any]:
@@ -101,7 +96,7 @@ def update_token(call: Call) -> dict[str, Any]:
         token["secret_sha256"] = digest(value)
         answer = {"full-tokenid": _full(call), "value": value}
     call.world.put("token", _full(call), token)
-    return _shown(token) | _as_given(call) | answer
+    return shown_token(token) | _as_given(call) | answer
 
 
 def delete_token(call: Call) -> None:

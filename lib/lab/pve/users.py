@@ -1,4 +1,4 @@
-"""Own users, groups and realms (API: /access/users, /access/groups, /access/domains)."""
+"""Own users and groups (API: /access/users, /access/groups)."""
 
 from __future__ import annotations
 
@@ -47,10 +47,14 @@ def _shown(user: Document) -> dict[str, Any]:
     return shown
 
 
+def shown_token(token: Document) -> dict[str, Any]:
+    """Return what is told of a token: all but its value."""
+    return {key: token[key] for key in ("expire", "privsep", "comment") if key != "comment" or token.get(key)}
+
+
 def _tokens_of(world: World, userid: str) -> dict[str, dict[str, Any]]:
     return {
-        key.partition("!")[2]: {"expire": token["expire"], "privsep": token["privsep"]}
-        | ({"comment": token["comment"]} if token.get("comment") else {})
+        key.partition("!")[2]: shown_token(token)
         for key, token in world.all("token").items()
         if key.partition("!")[0] == userid
     }

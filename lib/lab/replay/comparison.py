@@ -59,13 +59,9 @@ def compare(exchange: Exchange, answer: Answer, task: dict[str, Any] | None) -> 
 def differences(where: str, got: Any, recorded: Any) -> Iterator[str]:
     """Say in what two values differ."""
     if isinstance(got, dict) and isinstance(recorded, dict):
-        for key in sorted(set(got) | set(recorded)):
-            if key not in got:
-                yield f"{where}.{key} is missing"
-            elif key not in recorded:
-                yield f"{where}.{key} is not in the recording (got {got[key]!r})"
-            else:
-                yield from _value_differences(f"{where}.{key}", key, got, recorded)
+        yield from _lone_keys(where, got, recorded)
+        for key in sorted(set(got) & set(recorded)):
+            yield from _value_differences(f"{where}.{key}", key, got, recorded)
     elif isinstance(got, list) and isinstance(recorded, list):
         yield from _list_differences(where, got, recorded)
     elif isinstance(got, str) and isinstance(recorded, str):
@@ -73,6 +69,15 @@ def differences(where: str, got: Any, recorded: Any) -> Iterator[str]:
             yield f"{where} is {got!r}, recorded {recorded!r}"
     elif got != recorded or _kind(got) != _kind(recorded):
         yield f"{where} is {got!r}, recorded {recorded!r}"
+
+
+def _lone_keys(where: str, got: dict[str, Any], recorded: dict[str, Any]) -> Iterator[str]:
+    """Say which keys only one of two has."""
+    for key in sorted(set(got) ^ set(recorded)):
+        if key in got:
+            yield f"{where}.{key} is not in the recording (got {got[key]!r})"
+        else:
+            yield f"{where}.{key} is missing"
 
 
 def _value_differences(where: str, key: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
@@ -121,13 +126,9 @@ def _by_name(entries: list[Any]) -> dict[str, Any]:
 def shapes(where: str, got: Any, recorded: Any) -> Iterator[str]:
     """Say in what the shapes of two values differ: keys and types, and of lists what kinds of entries there are."""
     if isinstance(got, dict) and isinstance(recorded, dict):
-        for key in sorted(set(got) | set(recorded)):
-            if key not in got:
-                yield f"{where}.{key} is missing"
-            elif key not in recorded:
-                yield f"{where}.{key} is not in the recording (got {got[key]!r})"
-            else:
-                yield from shapes(f"{where}.{key}", got[key], recorded[key])
+        yield from _lone_keys(where, got, recorded)
+        for key in sorted(set(got) & set(recorded)):
+            yield from shapes(f"{where}.{key}", got[key], recorded[key])
     elif isinstance(got, list) and isinstance(recorded, list):
         known = [list(shapes(where, each, other)) for each in got for other in recorded]
         if known and all(known):  # not one entry of ours is like one of theirs
