@@ -46,7 +46,6 @@ def prepare(folder: Path, nodes: dict[str, str]) -> Keys:
         certificates[name] = kept / f"{name}.pem"
         if not _covers(certificates[name], address, ca):
             _write(certificates[name], _node_certificate(name, address, ca, ca_key))
-        host_key(folder, name)
     user_key = folder / SSH_KEY_FILE
     if not user_key.is_file():
         _ssh_pair(user_key, "groundwork-lab")

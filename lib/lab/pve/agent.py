@@ -19,7 +19,7 @@ from lib.lab.pve.call import Call, Route, Rule, perm
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import owner, store
+from lib.lab.pve.volume_stores import owner, store_of
 from lib.lab.world import Document, World
 
 _BELIEF = belief("a guest's agent answers some seconds after it was started, and is refused in these words")
@@ -66,7 +66,7 @@ def _is_up(call: Call, guest: Document) -> bool:
 
 def _packages(world: World, node: str, volid: str) -> list[str]:
     try:
-        return list(store(world, volid.partition(":")[0], node).facts(volid).get("packages", []))
+        return list(store_of(world, volid, node).facts(volid).get("packages", []))
     except TaskFailed:  # a volume that is gone has nothing in it
         return []
 

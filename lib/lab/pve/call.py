@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.lab.files import Files
 from lib.lab.provenance import Provenance
-from lib.lab.pve import tasks
+from lib.lab.pve import guest_state, tasks
 from lib.lab.pve.answers import UNVERIFIED, Refusal, failure
 from lib.lab.pve.rights import Caller
 from lib.lab.world import World
@@ -48,13 +48,9 @@ class Call(Caller):
             if self.params.get(name) and not self.is_root:
                 raise Refusal(400, UNVERIFIED, {name: "Only root may use this option."})
 
-    def guest(self, vmid: int | None = None) -> dict[str, Any]:
+    def guest(self) -> dict[str, Any]:
         """Return the guest of the path, which must be on this node."""
-        wanted = int(self.params["vmid"] if vmid is None else vmid)
-        found = self.world.get("guest", str(wanted))
-        if found is None or found["node"] != self.node:
-            raise failure(f"Configuration file 'nodes/{self.node}/qemu-server/{wanted}.conf' does not exist")
-        return found
+        return guest_state.present(self.world, self.node, self.params["vmid"])
 
     def need_there(self, vmid: int) -> dict[str, Any]:
         """Return a guest that must be on this node, in the words of what looks first whether it runs."""

@@ -7,14 +7,14 @@ import uuid
 from typing import Any
 
 from lib.lab.provenance import RECORDED
-from lib.lab.pve import guest_disks, guest_options, guest_rights, storage_state
+from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, storage_state
 from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, both, either, perm
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import format_size, owner, store
+from lib.lab.pve.volume_stores import format_size, owner, store_of
 from lib.lab.world import Document, World
 
 LINKED_SECONDS, FULL_SECONDS = 2.0, 30.0
@@ -31,8 +31,7 @@ def clone(call: Call) -> str:
         raise failure(f"no such cluster node '{target}'")
     if storage is not None:
         _need_target(call, storage, target)
-    if guest.get("lock"):
-        raise failure(f"VM is locked ({guest['lock']})")
+    guest_state.need_unlocked(guest)
     config = _source(guest, call.get("snapname"))
     full = bool(call.get("full", 0 if guest["config"].get("template") else 1))
     for name in ("storage", "format"):
@@ -130,10 +129,9 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
     volid = drive["file"]
     if owner(volid) is None:  # an ISO file, or nothing in the drive
         return str(value)
-    home = volid.partition(":")[0]
     disc = guest_disks.is_cdrom(drive)
     if disc or args["full"]:
-        target = args["storage"] or home
+        target = args["storage"] or volid.partition(":")[0]
         task["log"].append(f"create full clone of drive {option} ({volid})")
         if not disc:
             _need_unlocked(world, task, volid)
@@ -142,9 +140,9 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
         task["log"].append(f"allocated target volume '{drive['file']}'")
     else:
         task["log"].append(f"create linked clone of drive {option} ({volid})")
-        drive["file"] = store(world, home, args["target"]).linked(volid, args["newid"])
-    storage = drive["file"].partition(":")[0]
-    drive["size"] = format_size(store(world, storage, args["target"]).facts(drive["file"])["virtual_size"])
+        drive["file"] = store_of(world, volid, args["target"]).linked(volid, args["newid"])
+    made = store_of(world, drive["file"], args["target"]).facts(drive["file"])
+    drive["size"] = format_size(made["virtual_size"])
     return print_properties(drive, "file")
 
 

@@ -8,13 +8,13 @@ from lib.lab.provenance import SCHEMA
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
-from lib.lab.pve.guest_config import add_unused, need_unlocked, out_of_boot_order
+from lib.lab.pve.guest_config import add_unused, out_of_boot_order
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.guests import present
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.snapshots import can_be_taken
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import store
+from lib.lab.pve.volume_stores import store_of
 from lib.lab.world import Document, World
 
 SECONDS = 15.0
@@ -35,7 +35,7 @@ def move(call: Call) -> str:
     call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
     disk = call["disk"]
     guest = call.guest()
-    need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     if call.get("digest") not in (None, guest_state.digest(guest["config"])):
         raise failure(_CHANGED)
     if disk not in guest["config"]:
@@ -44,8 +44,8 @@ def move(call: Call) -> str:
     if is_drive(disk) and guest_disks.is_cdrom(drive):
         raise failure("you can't move a cdrom")
     volid = str(drive["file"])
-    home, now = volid.partition(":")[0], store(call.world, volid.partition(":")[0], call.node).facts(volid)["format"]
-    if home == storage and call.get("format", now) == now:
+    now = store_of(call.world, volid, call.node).facts(volid)["format"]
+    if volid.partition(":")[0] == storage and call.get("format", now) == now:
         raise failure("you can't move to the same storage with same format")
     if "images" not in storage_state.contents(storage_state.need_on(call.world, storage, call.node)):
         raise invalid(storage=f"storage '{storage}' does not support vm images")
@@ -73,13 +73,13 @@ def _end_move(world: World, task: Document) -> None:
     config, disk = guest["config"], args["disk"]
     drive = _parse(disk, config[disk])
     old = str(drive["file"])
-    home = old.partition(":")[0]
-    task["log"].append(f"copying volume '{old}' from current storage '{home}' to target storage '{args['storage']}'")
+    way = f"from current storage '{old.partition(':')[0]}' to target storage '{args['storage']}'"
+    task["log"].append(f"copying volume '{old}' {way}")
     drive["file"] = guest_disks.copy(world, node, node, old, guest["vmid"], args["storage"], args["format"])
     config[disk] = print_properties(drive, "file") if is_drive(disk) else drive["file"]
     if args["delete"]:
         task["log"].append(f"removing source volume '{old}' after successful copy")
-        store(world, home, node).free(old)
+        store_of(world, old, node).free(old)
     else:
         task["log"].append(f"adding source volume '{old}' as '{add_unused(config, old)}' to config")
     world.put("guest", task["id"], guest)
@@ -97,7 +97,7 @@ def _reassign(call: Call, target: int) -> str:
     if other is None:
         raise failure(f"could not find target VM {target}")
     for guest in (source, other):
-        need_unlocked(guest)
+        guest_state.need_unlocked(guest)
     if source["config"].get("template") or other["config"].get("template"):
         raise failure("Can't move disks from or to template VMs")
     _need_unchanged(call, vmid, source, "digest")
@@ -132,9 +132,8 @@ def _end_reassign(world: World, task: Document) -> None:
     drive = _parse(args["disk"], source["config"].pop(args["disk"]))
     out_of_boot_order(source["config"], args["disk"])
     old = str(drive["file"])
-    storage = old.partition(":")[0]
-    drive["file"] = guest_disks.copy(world, node, node, old, args["target"], storage, "")
-    store(world, storage, node).free(old)
+    drive["file"] = guest_disks.copy(world, node, node, old, args["target"], old.partition(":")[0], "")
+    store_of(world, old, node).free(old)
     kept = is_drive(args["wanted"]) and is_drive(args["disk"])
     other["config"][args["wanted"]] = print_properties(drive, "file") if kept else drive["file"]
     for vmid, guest in ((args["vmid"], source), (args["target"], other)):

@@ -13,18 +13,12 @@ from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
-from lib.lab.pve.volume_stores import store
+from lib.lab.pve.volume_stores import store_of
 from lib.lab.world import Document, World
 
 # What a running guest takes on at once; the rest waits for its next start.
 _LIVE = """agent autostart boot description hotplug lock name onboot protection startup tags ciuser cipassword sshkeys
 ciupgrade nameserver searchdomain"""
-
-
-def need_unlocked(guest: Document) -> None:
-    """Refuse while something else works on the guest."""
-    if guest.get("lock"):
-        raise failure(f"VM is locked ({guest['lock']})")
 
 
 def get_config(call: Call) -> dict[str, Any]:
@@ -70,7 +64,7 @@ def get_cloudinit(call: Call) -> list[dict[str, Any]]:
 
 def rebuild_cloudinit(call: Call) -> None:
     """PUT …/cloudinit: write the drive anew. Here it is made from the configuration whenever it is read."""
-    need_unlocked(call.guest())
+    guest_state.need_unlocked(call.guest())
 
 
 # ------------------------------------------------------------------- change
@@ -98,7 +92,7 @@ def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     if call.get("digest") not in (None, guest_state.digest(guest["config"])):
         raise failure("checksum mismatch (file change by other user?)")
     if not call.get("skiplock") and "lock" not in removed:
-        need_unlocked(guest)
+        guest_state.need_unlocked(guest)
     _need_memory(given, guest)
     _revert(call, guest, reverted)
     return given, removed
@@ -183,9 +177,7 @@ def unlink(call: Call) -> None:
 
 def _end_update(world: World, task: Document) -> None:
     args = task["args"]
-    guest = world.get("guest", task["id"])
-    if guest is None:
-        raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
+    guest = guest_state.present(world, task["node"], task["id"])
     guest_rights.need_inside(
         world, caller(world, task), int(task["id"]), guest["config"], args["given"], args["removed"]
     )
@@ -257,7 +249,7 @@ def _let_go(world: World, node: str, vmid: int, config: Document, option: str, f
     if not mine:
         return
     if force or option.startswith("unused") or "cloudinit" in volid:
-        store(world, volid.partition(":")[0], node).free(volid)
+        store_of(world, volid, node).free(volid)
         return
     add_unused(config, volid)
 

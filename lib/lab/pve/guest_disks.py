@@ -14,7 +14,7 @@ from lib.lab.pve.guest_options import DRIVES, drive_kind
 from lib.lab.pve.params import print_properties, property_string
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, backed_up, format_size, owner, store
+from lib.lab.pve.volume_stores import CLOUDINIT_BYTES, backed_up, format_size, owner, store, store_of
 from lib.lab.world import Document, World
 
 EFI_BYTES = {"2m": 128 << 10, "4m": 528 << 10}
@@ -198,7 +198,7 @@ def _source(world: World, node: str, source: str) -> tuple[int, int, Document]:
         if section is None:
             raise TaskFailed(f"storage '{storage}' does not exist")
         if owner(source) is not None:
-            facts = store(world, storage, node).facts(source)
+            facts = store_of(world, source, node).facts(source)
             return facts["virtual_size"], facts["used"], facts
         if section["type"] != "dir":
             raise TaskFailed(f"unable to parse rbd volume name '{volume}'")
@@ -225,7 +225,7 @@ def _existing(world: World, node: str, drive: dict[str, Any]) -> None:
     if section is None:
         raise TaskFailed(f"storage '{storage}' does not exist")
     if owner(file) is not None:
-        drive["size"] = format_size(store(world, storage, node).facts(file)["virtual_size"])
+        drive["size"] = format_size(store_of(world, file, node).facts(file)["virtual_size"])
         return
     files, path = Files(world, node), storage_state.file_of(section, volume)
     if not files.exists(path):
@@ -247,10 +247,10 @@ def free_all(world: World, node: str, config: Document, vmid: int) -> None:
     """Remove every volume of the guest. Raises TaskFailed where linked clones hang on one."""
     volumes = owned(config, vmid)
     for volid in volumes.values():
-        if "base-" in volid and store(world, volid.partition(":")[0], node).children(volid):
+        if "base-" in volid and store_of(world, volid, node).children(volid):
             raise TaskFailed(f"base volume '{volid}' is still in use by linked cloned")
     for volid in volumes.values():
-        store(world, volid.partition(":")[0], node).free(volid)
+        store_of(world, volid, node).free(volid)
 
 
 def free_unreferenced(world: World, node: str, vmid: int) -> None:
@@ -288,7 +288,7 @@ def need_unlocked(world: World, guest: Document, volid: str) -> None:
 
 def copy(world: World, source_node: str, node: str, volid: str, vmid: int, target: str, format: str) -> str:
     """Copy a volume for another guest, to the storage `target`; return the new volume id."""
-    held = store(world, volid.partition(":")[0], source_node)
+    held = store_of(world, volid, source_node)
     facts = {key: value for key, value in held.facts(volid).items() if key != "parent"}
     onto = store(world, target, node)
     kind = "cloudinit" if "cloudinit" in volid else "disk"

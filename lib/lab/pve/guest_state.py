@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 from urllib.parse import unquote
 
+from lib.lab.pve.answers import failure
 from lib.lab.pve.guest_options import DRIVES
 from lib.lab.pve.params import property_string
 from lib.lab.pve.rights import major
@@ -16,6 +17,20 @@ from lib.lab.world import Document, World
 _PRESSURES = [f"pressure{what}{how}" for what in ("cpu", "io", "memory") for how in ("some", "full")]
 QEMU = {8: "9.2.0", 9: "10.0.13"}  # by the major version of Proxmox VE
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def present(world: World, node: str, vmid: int | str) -> Document:
+    """Return a guest, which must be on the node. Raises Refusal."""
+    found = world.get("guest", str(vmid))
+    if found is None or found["node"] != node:
+        raise failure(f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
+    return found
+
+
+def need_unlocked(guest: Document) -> None:
+    """Refuse while something else works on the guest."""
+    if guest.get("lock"):
+        raise failure(f"VM is locked ({guest['lock']})")
 
 
 def memory_bytes(config: Document) -> int:

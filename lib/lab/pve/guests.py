@@ -25,7 +25,7 @@ from lib.lab.pve.params import print_properties
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
-from lib.lab.pve.volume_stores import format_size, store
+from lib.lab.pve.volume_stores import format_size, store_of
 from lib.lab.world import Document, World
 
 IMPORT_SECONDS = 15.0
@@ -130,7 +130,7 @@ def _end_create(world: World, task: Document) -> None:
 def make_template(call: Call) -> str:
     """POST …/template."""
     guest = call.guest()
-    guest_config.need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     if guest.get("snapshots"):
         raise failure("unable to create template, because VM contains snapshots")
     if guest["config"].get("template") and not call.get("disk"):
@@ -149,8 +149,7 @@ def _end_template(world: World, task: Document) -> None:
         drive = guest_disks.parse(option, config[option])
         if guest_disks.is_cdrom(drive) or guest_disks.volume_of(config[option]) == "":
             continue
-        storage = drive["file"].partition(":")[0]
-        drive["file"] = store(world, storage, task["node"]).to_base(drive["file"])
+        drive["file"] = store_of(world, drive["file"], task["node"]).to_base(drive["file"])
         config[option] = print_properties(drive, "file")
     if not wanted:
         config["template"] = 1
@@ -159,12 +158,9 @@ def _end_template(world: World, task: Document) -> None:
 
 def present(world: World, task: Document) -> Document:
     """Return the guest that a task works on; end the task where it is gone or locked."""
-    guest = world.get("guest", task["id"])
-    if guest is None or guest["node"] != task["node"]:
-        name = f"nodes/{task['node']}/qemu-server/{task['id']}.conf"
-        raise TaskFailed(f"Configuration file '{name}' does not exist")
-    if guest.get("lock") and not task["args"].get("skiplock"):
-        raise TaskFailed(f"VM is locked ({guest['lock']})")
+    guest = guest_state.present(world, task["node"], task["id"])
+    if not task["args"].get("skiplock"):
+        guest_state.need_unlocked(guest)
     return guest
 
 
@@ -193,7 +189,7 @@ def _end_resize(world: World, task: Document) -> None:
         raise TaskFailed("you can't resize a cdrom")
     caller(world, task).need(f"/storage/{storage}", "Datastore.AllocateSpace")
     guest_disks.need_unlocked(world, guest, drive["file"])
-    held = store(world, storage, task["node"])
+    held = store_of(world, drive["file"], task["node"])
     before = held.facts(drive["file"])["virtual_size"]
     size = guest_state.parse_size(text.removeprefix("+")) + (before if text.startswith("+") else 0)
     if size < before:

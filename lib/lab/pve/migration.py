@@ -6,10 +6,9 @@ Only guests on shared storages move: what it takes to copy a disk from node to n
 from __future__ import annotations
 
 from lib.lab.provenance import belief
-from lib.lab.pve import guest_disks, storage_state
+from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, perm
-from lib.lab.pve.guest_config import need_unlocked
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guests import present
 from lib.lab.pve.tasks import TaskFailed
@@ -33,7 +32,7 @@ def migrate(call: Call) -> str:
         raise invalid(target="target is local node.")
     if call.world.get("node", target) is None:
         raise failure(f"no such cluster node '{target}'")
-    need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     if guest["status"] == "running" and not call.get("online"):
         raise invalid(online="Can't migrate running VM without --online")
     for volid in _volumes(guest):

@@ -9,11 +9,10 @@ from lib.lab.provenance import INDEX, SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, perm
-from lib.lab.pve.guest_config import need_unlocked
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import store
+from lib.lab.pve.volume_stores import store_of
 from lib.lab.world import Document, World
 
 
@@ -76,21 +75,14 @@ def update_config(call: Call) -> None:
     if "description" not in call.params:
         return
     guest = call.guest()
-    need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     _named(call, guest)["description"] = call["description"]
     call.world.put("guest", str(call["vmid"]), guest)
 
 
 def _present(world: World, task: Document) -> tuple[Document, dict[str, Document]]:
-    guest = world.get("guest", task["id"])
-    if guest is None or guest["node"] != task["node"]:
-        raise TaskFailed(f"Configuration file 'nodes/{task['node']}/qemu-server/{task['id']}.conf' does not exist")
+    guest = guest_state.present(world, task["node"], task["id"])
     return guest, guest.setdefault("snapshots", {})
-
-
-def _need_unlocked(guest: Document) -> None:
-    if guest.get("lock"):
-        raise TaskFailed(f"VM is locked ({guest['lock']})")
 
 
 def can_be_taken(world: World, node: str, config: Document) -> bool:
@@ -99,7 +91,7 @@ def can_be_taken(world: World, node: str, config: Document) -> bool:
         volid = guest_disks.volume_of(value) if is_drive(option) else ""
         if volid and not guest_disks.is_cdrom(guest_disks.parse(option, value)):
             section = storage_state.section_of(world, volid.partition(":")[0])
-            held = store(world, volid.partition(":")[0], node)
+            held = store_of(world, volid, node)
             if section["type"] == "dir" and held.facts(volid)["format"] != "qcow2":
                 return False
     return True
@@ -110,7 +102,7 @@ def _end_create(world: World, task: Document) -> None:
     name, args = task["args"]["snapname"], task["args"]
     if guest["config"].get("template"):
         raise TaskFailed("you can't take a snapshot if it's a template")
-    _need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     if name in snapshots:
         raise TaskFailed(f"snapshot name '{name}' already used")
     if not can_be_taken(world, task["node"], guest["config"]):
@@ -128,7 +120,7 @@ def _end_rollback(world: World, task: Document) -> None:
         raise TaskFailed("you can't rollback if vm is a template")
     if name not in snapshots:
         raise TaskFailed(f"snapshot '{name}' does not exist")
-    _need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     running = bool(task["args"]["start"] or snapshots[name]["vmstate"])
     state = {"status": "running" if running else "stopped", "started": task["due"] if running else None}
     kept = {key: value for key, value in guest["config"].items() if _NOT_KEPT.fullmatch(key)}
@@ -142,7 +134,7 @@ def _end_delete(world: World, task: Document) -> None:
     gone = snapshots.pop(name, None)
     if gone is None:
         raise TaskFailed(f"snapshot '{name}' does not exist")
-    _need_unlocked(guest)
+    guest_state.need_unlocked(guest)
     if guest["config"].get("template"):
         raise TaskFailed("you can't delete a snapshot if vm is a template")
     for document in (guest, *snapshots.values()):

@@ -273,6 +273,11 @@ class RbdStore:
 Store = DirectoryStore | RbdStore
 
 
+def store_of(world: World, volid: str, node: str) -> Store:
+    """Return the store that a volume lies in, as seen from a node. Raises TaskFailed."""
+    return store(world, volid.partition(":")[0], node)
+
+
 def store(world: World, name: str, node: str) -> Store:
     """Return the store behind a storage as seen from a node. Raises TaskFailed where it has no disks."""
     section = world.get("storage", name)
