@@ -9,6 +9,7 @@ from lib.lab.pve.api import Api
 from lib.lab.replay.before import world_of
 
 NODE = "/nodes/pve"
+GUEST = f"{NODE}/qemu/100"  # the one that `with_guest` adds
 
 
 class Host:
@@ -36,6 +37,11 @@ class Host:
         answer = self.send(method, path, **params)
         assert answer.status == 200, answer
         return (answer.body or {})["data"]
+
+    def config(self) -> dict[str, Any]:
+        """Return that guest's configuration."""
+        found: dict[str, Any] = self.data("GET", f"{GUEST}/config")
+        return found
 
     def task(self, method: str, path: str, /, **params: Any) -> str:
         """Return the exit status of the task that a request begins."""
