@@ -15,7 +15,6 @@ from lib.config.model import Cluster
 from lib.lab import keys, topology
 from lib.lab.dns import machine, service
 from lib.lab.faults import Faults
-from lib.lab.programs import scripts
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.table import run
 from lib.lab.topology import Shape
@@ -87,7 +86,6 @@ class Server:
         machine.build(self.world, cluster, kept)
         self.name = self.world.keys("nameserver")[0]
         self.host = Host(self.world, self.name, None, Faults(self.world))
-        self.lines: list[tuple[list[str], int]] = []
 
     def write(self, path: str, text: str) -> None:
         self.host.files.write(path, text.encode())
@@ -100,11 +98,6 @@ class Server:
         assert answering, "the service is dead"
         found = answering.answer(name, kind)
         return found.rcode, {record.data for record in found.records if record.type == kind}
-
-    def settle(self, now: float) -> float | None:
-        return scripts.settle(
-            self.world, {self.name: self.host}, lambda host, script, argv, out: self.lines.append((argv, out.exit)), now
-        )
 
 
 def with_backend(cluster: Cluster, backend: str) -> Cluster:
@@ -350,57 +343,9 @@ def test_bind_keeps_the_old_zone_where_the_new_one_is_broken(bind: Server) -> No
     assert bind.run("rndc", "reload").exit == 1
 
 
-# ------------------------------------------------------------------ scripts
-
-SCRIPT = """# a comment
-set -e
-exec > /dev/null 2>&1
-mv -f /etc/s/ready /etc/s/armed
-sleep 100    # the client has this long
-mv /etc/s/armed /etc/s/fired
-rm -rf /etc/s
-"""
-
-
-def armed(server: Server) -> float:
-    server.run("mkdir", "/etc/s")
-    server.run("tee", "/etc/s/ready")
-    server.write("/etc/s/rollback.sh", SCRIPT)
-    began = server.run("nohup", "sh", "/etc/s/rollback.sh")
-    assert began.script
-    due = server.settle(1000.0)
-    assert due == 1100.0
-    assert server.run("test", "-e", "/etc/s/armed").exit == 0
-    return due
-
-
-def test_a_script_runs_to_its_pause_and_goes_on_when_that_is_over(dnsmasq: Server) -> None:
-    due = armed(dnsmasq)
-    assert dnsmasq.settle(due - 1) == due
-    assert dnsmasq.run("test", "-e", "/etc/s").exit == 0
-    assert dnsmasq.settle(due) is None
-    assert dnsmasq.run("test", "-e", "/etc/s").exit == 1
-    assert [argv[0] for argv, _ in dnsmasq.lines] == ["mv", "sleep", "mv", "rm"]
-
-
-def test_a_script_that_says_set_e_ends_at_the_first_failure(dnsmasq: Server) -> None:
-    due = armed(dnsmasq)
-    dnsmasq.run("mv", "/etc/s/armed", "/etc/s/proven")
-    dnsmasq.settle(due)
-    assert dnsmasq.lines[-1] == (["mv", "/etc/s/armed", "/etc/s/fired"], 1)
-    assert dnsmasq.run("test", "-e", "/etc/s/proven").exit == 0
-
-
-MORE_THAN_SIMPLE = [
-    "true; rm -rf /", "rm $HOME", "true | tee /x", "echo `id`", "A=b", "if true", "echo x > /x", "rm *", 'rm "$A"',
-    "rm ~/x", "sleep 1 &", "'unclosed", "cd /", "(true)", "rm {a,b}", "exec rm x", "A=b rm x",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("line", MORE_THAN_SIMPLE)
-def test_a_script_with_more_than_simple_commands_is_refused_before_its_first_line(dnsmasq: Server, line: str) -> None:
-    dnsmasq.write("/root/x.sh", f"touch /root/ran\n{line}\n")
-    output = dnsmasq.run("sh", "/root/x.sh")
-    assert (output.exit, output.stderr.startswith("sh: 2: "), output.script) == (2, True, "")
-    assert dnsmasq.settle(1.0) is None
-    assert dnsmasq.run("test", "-e", "/root/ran").exit == 1
+def test_its_clock_is_set_as_a_host_s(simulated: Simulated) -> None:
+    name = simulated.world.keys("nameserver")[0]
+    nodes = simulated.world.keys("node")
+    simulated.text("date -s @1000000000", name)
+    assert simulated.text("date +%s", name).startswith("10000000")
+    assert simulated.world.keys("node") == nodes, "it is no node of the cluster because of that"

@@ -40,25 +40,27 @@ class Host:
         self.cwd = "/root"
         self.service_changed: Callable[[], None] = lambda: None  # the name service was started, stopped or reloaded
 
-    def _machine(self) -> Document:
+    @property
+    def machine(self) -> Document:
+        """What is known of the machine, a node or a name server, for reading alone."""
         return self.world.peek("node", self.node) or self.world.peek("nameserver", self.node) or {}
 
     @property
     def address(self) -> str:
         """The host's address."""
-        return str(self._machine().get("address", self.node))
+        return str(self.machine.get("address", self.node))
 
     @property
     def users(self) -> list[str]:
         """Who may log in."""
-        return list(self._machine().get("users", ["root"]))
+        return list(self.machine.get("users", ["root"]))
 
     def is_up(self) -> bool:
         """Tell whether who tries now reaches the host: it is on, and no fault has cut it off."""
-        if self.world.get("node", self.node) is not None:
+        if self.world.peek("node", self.node) is not None:
             return cluster.is_reached(self.world, self.node)
         cut = self.faults.take("partition", f"{self.node} {self.address}")
-        return bool(self._machine().get("online", True)) and cut is None
+        return bool(self.machine.get("online", True)) and cut is None
 
     def system(self) -> Document:
         """Return the host's system document (packages, units, mounts, mapped), for reading alone."""
@@ -74,7 +76,12 @@ class Host:
 
     def now(self) -> float:
         """Return the host's clock."""
-        return time.time() + float((self.world.get("node", self.node) or {}).get("clock_offset", 0.0))
+        return time.time() + float(self.machine.get("clock_offset", 0.0))
+
+    def set_clock(self, moment: float) -> None:
+        """Set the host's clock, in seconds since 1970."""
+        kind = "node" if self.world.peek("node", self.node) else "nameserver"
+        self.world.put(kind, self.node, self.machine | {"clock_offset": moment - time.time()})
 
 
 Program = Callable[[Host, list[str], bytes], Output]

@@ -16,7 +16,7 @@ from lib.lab.topology import public_address
 
 
 def _links(host: Host) -> list[dict[str, Any]]:
-    node = host.world.get("node", host.node) or {}
+    node = host.machine
     up = ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"]
     every = {"qdisc": "noqueue", "linkmode": "DEFAULT", "group": "default", "txqlen": 1000}
     loop = {"ifindex": 1, "ifname": "lo", "flags": ["LOOPBACK", "UP", "LOWER_UP"], "mtu": 65536, "operstate": "UNKNOWN"}
@@ -39,7 +39,7 @@ def _links(host: Host) -> list[dict[str, Any]]:
 
 
 def _addresses(host: Host, link: dict[str, Any]) -> list[dict[str, Any]]:
-    node = host.world.get("node", host.node) or {}
+    node = host.machine
     length = ipaddress.ip_network(host.world.lab.get("cidr", "10.0.0.0/24")).prefixlen
     row = {"family": "inet", "label": link["ifname"]}
     for_ever = {"valid_life_time": (1 << 32) - 1, "preferred_life_time": (1 << 32) - 1}
@@ -88,7 +88,7 @@ def ip(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 
 def _bridge(host: Host) -> str:
-    bridges = (host.world.get("node", host.node) or {}).get("bridges") or ["lo"]
+    bridges = host.machine.get("bridges") or ["lo"]
     return str(bridges[0])
 
 

@@ -44,8 +44,7 @@ def date(host: Host, argv: list[str], stdin: bytes) -> Output:
     if given := options.get("s") or options.get("set"):
         if not re.fullmatch(r"@\d+(\.\d+)?", given):
             return Output(1, stderr=f"date: invalid date ‘{given}’\n")
-        node = host.world.get("node", host.node) or {}
-        host.world.put("node", host.node, node | {"clock_offset": float(given[1:]) - time.time()})
+        host.set_clock(float(given[1:]))
     form = words[0][1:] if words and words[0].startswith("+") else "%a %b %e %H:%M:%S UTC %Y"
     now = host.now()
     form = form.replace("%N", f"{int(now % 1 * 1e9):09d}").replace("%s", str(int(now)))
@@ -74,12 +73,12 @@ def identity(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 def nproc(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print the processors."""
-    return Output(0, f"{(host.world.get('node', host.node) or {}).get('cpus', 1)}\n")
+    return Output(0, f"{host.machine.get('cpus', 1)}\n")
 
 
 def uptime(host: Host, argv: list[str], stdin: bytes) -> Output:
     """Print since when the host is up (-s), else for how long."""
-    booted = float((host.world.get("node", host.node) or {}).get("boot_time", 0))
+    booted = float(host.machine.get("boot_time", 0))
     if argv == ["-s"]:
         return Output(0, time.strftime("%Y-%m-%d %H:%M:%S\n", time.gmtime(booted)))
     return Output(0, f" up {int((time.time() - booted) // 86400)} days\n")
