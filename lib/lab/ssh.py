@@ -15,6 +15,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,17 +39,17 @@ SEEN_AS_HUNG = 86400.0
 FOLLOWED_SECONDS = 0.02  # how often a script is looked after that somebody waits for
 
 
+@dataclass(frozen=True)
 class Shell:
     """What the sessions of one host share: the host, how a program is run, and where it is written down.
 
     `settle` lets scripts run as far as they get.
     """
 
-    def __init__(self, host: Host, run: Run, journal: Journal, settle: Callable[[], object]) -> None:
-        self.host = host
-        self.run = run
-        self.journal = journal
-        self.settle = settle
+    host: Host
+    run: Run
+    journal: Journal
+    settle: Callable[[], object]
 
 
 class Login(asyncssh.SSHServer):
@@ -121,8 +122,8 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
 
 
 async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Run the command of one session, as long as it takes; write it down, and answer."""
     began = time.monotonic()
-    user = process.get_extra_info("username")
     if not shell.host.is_up():
         process.get_extra_info("connection").abort()
         return
@@ -133,30 +134,17 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
         )
         process.exit(1)
         return
-    try:
-        argv = shlex.split(line)
-    except ValueError as error:
-        argv, output, cut = [line], Output(2, "", f"bash: -c: line 1: {error}\n"), False
-    else:
-        stdin = await _stdin(process, argv)
-        if shell.host.faults.take("slow", f"{shell.host.address} {line}"):
-            await asyncio.sleep(fault.SLOW_SECONDS)
-        output, cut = _execute(shell, line, argv, stdin)
+    argv, output, cut = await _begun(shell, process, line)
     limit = _limit(argv)
     left = False  # the client has closed its channel; its connection may well go on
     if output.script and not cut:
         ended = await _followed(shell, process, output.script, limit)
         left, output = ended is None, ended or output
-    seconds = output.pause + output.seconds * shell.host.world.task_scale
-    if output.seconds == SEEN_AS_HUNG:
-        seconds = SEEN_AS_HUNG
-    if limit is not None and seconds > limit:
-        seconds, output = limit, Output(124)
-    if seconds > 0:
-        await asyncio.sleep(seconds)
+    output = await _taken(output, limit, shell.host.world.task_scale)
     milliseconds = round((time.monotonic() - began) * 1000, 1)
     told = None if cut or left else output.exit
-    shell.journal.write("ssh", host=shell.host.address, user=user, argv=masked(argv), exit=told, ms=milliseconds)
+    user, shown = process.get_extra_info("username"), masked(argv)
+    shell.journal.write("ssh", host=shell.host.address, user=user, argv=shown, exit=told, ms=milliseconds)
     if left:
         return
     if cut:
@@ -165,6 +153,28 @@ async def _session(shell: Shell, process: asyncssh.SSHServerProcess[bytes]) -> N
     process.stdout.write(output.stdout if isinstance(output.stdout, bytes) else output.stdout.encode())
     process.stderr.write(output.stderr.encode())
     process.exit(output.exit)
+
+
+async def _begun(shell: Shell, process: asyncssh.SSHServerProcess[bytes], line: str) -> tuple[list[str], Output, bool]:
+    """Run a line over the world; return its words, its output, and whether the answer is lost on the way."""
+    try:
+        argv = shlex.split(line)
+    except ValueError as error:
+        return [line], Output(2, "", f"bash: -c: line 1: {error}\n"), False
+    stdin = await _stdin(process, argv)
+    if shell.host.faults.take("slow", f"{shell.host.address} {line}"):
+        await asyncio.sleep(fault.SLOW_SECONDS)
+    return argv, *_execute(shell, line, argv, stdin)
+
+
+async def _taken(output: Output, limit: float | None, scale: float) -> Output:
+    """Take the time that a program takes, its `timeout` at most; return how it ended."""
+    seconds = SEEN_AS_HUNG if output.seconds == SEEN_AS_HUNG else output.pause + output.seconds * scale
+    if limit is not None and seconds > limit:
+        seconds, output = limit, Output(124)
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+    return output
 
 
 async def _followed(

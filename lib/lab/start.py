@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from lib.errors import StepError, UnreachableError, UsageError
@@ -25,17 +25,11 @@ MADE_WITH = ("pve", "hosts", "perverse")
 
 def running(root: Path) -> dict[str, Any] | None:
     """Return lab.json of the lab that runs in this checkout, or None."""
-    folder = root / ".lab"
     try:
-        with (folder / "server.lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                found: dict[str, Any] = json.loads((folder / "lab.json").read_text())
-                return found
+        found: dict[str, Any] | None = json.loads((root / ".lab" / "lab.json").read_text()) if _held(root) else None
     except (FileNotFoundError, ValueError):
         return None
-    return None
+    return found
 
 
 def ensure(root: Path) -> dict[str, Any]:
@@ -56,30 +50,10 @@ def start(root: Path, **options: str | int | float | None) -> dict[str, Any]:
     folder.mkdir(mode=0o700, exist_ok=True)
     given = {key: value for key, value in options.items() if value is not None}
     check(root, given)
-    argv = [sys.executable, "-m", "lib.lab", "--root", str(root)]
     kept = _options(folder) | given
-    for key, value in kept.items():
-        argv += [f"--{key.replace('_', '-')}", str(value)]
-    code = Path(__file__).resolve().parent.parent.parent
-    reader, writer = os.pipe()
-    path = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))
-    environ = os.environ | {"PYTHONPATH": path}
-    with (folder / "lab.log").open("ab") as log, os.fdopen(reader) as pipe:
+    with (folder / "lab.log").open("ab") as log:
         began = log.tell()
-        process = subprocess.Popen(
-            [*argv, "--ready-fd", str(writer)],
-            cwd=code,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(writer,),
-            start_new_session=True,
-        )
-        os.close(writer)
-        told = pipe.readline().strip()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(START_SECONDS)  # it has left the lab behind, or failed
+        told = _spawned(root, kept, log)
     if told == "ready":
         (folder / "options.json").write_text(json.dumps(kept))
     found = running(root)
@@ -90,6 +64,32 @@ def start(root: Path, **options: str | int | float | None) -> dict[str, Any]:
         problem = "did not start\n    " + "\n    ".join(last[-6:] or ["it ended at once"])
         raise StepError("lab", problem, f"see {folder / 'lab.log'}; `invoke lab.reset` makes a new one")
     return found
+
+
+def _spawned(root: Path, options: dict[str, Any], log: IO[bytes]) -> str:
+    """Run the process; return what it says when it is there: "ready", or "running" where another one is."""
+    argv = [sys.executable, "-m", "lib.lab", "--root", str(root)]
+    for key, value in options.items():
+        argv += [f"--{key.replace('_', '-')}", str(value)]
+    code = Path(__file__).resolve().parent.parent.parent
+    path = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as pipe:
+        process = subprocess.Popen(
+            [*argv, "--ready-fd", str(writer)],
+            cwd=code,
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+        os.close(writer)
+        told = pipe.readline().strip()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(START_SECONDS)  # it has left the lab behind, or failed
+    return told
 
 
 def _wait_for_other(root: Path) -> dict[str, Any] | None:
@@ -139,7 +139,7 @@ def stop(root: Path) -> bool:
         return False
     os.kill(int(found["pid"]), signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while running(root) is not None or _held(root):
+    while _held(root):
         if time.monotonic() > deadline:
             raise StepError("lab", f"process {found['pid']} does not end", f"kill -9 {found['pid']}")
         time.sleep(0.01)

@@ -170,25 +170,17 @@ def _node(world: World, host: Host, number: int, bridge: str, now: float) -> Non
 
 def _system(world: World, host: Host, pve: str, keys: Keys, hosts: list[Host], cluster: Cluster) -> None:
     """Give one host its system: packages, services, and the files that somebody may ask for."""
-    packages = dict(PACKAGES)
-    packages |= {"pve-manager": RELEASES[pve]["version"]}
     services = (*SERVICES, f"ceph-mon@{host.name}")
-    units = {f"{name}.service": {"enabled": True, "active": True} for name in services}
-    machine_id = uuid.uuid5(uuid.NAMESPACE_DNS, host.name).hex
-    world.put(
-        "host",
-        host.name,
-        {
-            "packages": packages,
-            "units": units,
-            "mounts": {},
-            "mapped": {},
-            "enterprise_repo": False,
-            "index_updated": False,
-            "ceph": True,
-            "boot_id": str(uuid.uuid4()),
-        },
-    )
+    system: Document = {
+        "packages": PACKAGES | {"pve-manager": RELEASES[pve]["version"]},
+        "units": {f"{name}.service": {"enabled": True, "active": True} for name in services},
+        "mounts": {},
+        "mapped": {},
+        "enterprise_repo": False,
+        "index_updated": False,
+        "ceph": True,
+    }
+    world.put("host", host.name, system)
     make_filesystem(world, host.name)
     files = Files(world, host.name)
     for folder in FOLDERS:
@@ -197,20 +189,24 @@ def _system(world: World, host: Host, pve: str, keys: Keys, hosts: list[Host], c
         files.mkdir(f"/etc/pve/nodes/{other.name}/qemu-server", parents=True)
     files.change("/root/.ssh", mode=0o700)
     files.change("/tmp", mode=0o1777)
+    for path, text in _content(host, pve, keys, hosts, cluster).items():
+        files.write(path, text.encode(), 0o600 if path.startswith("/root") else 0o644)
+
+
+def _content(host: Host, pve: str, keys: Keys, hosts: list[Host], cluster: Cluster) -> dict[str, str]:
+    """Return the files of a host by path."""
     names = "".join(f"{each.address} {each.name}.{cluster.dns.domain} {each.name}\n" for each in hosts)
     servers = "".join(f"nameserver {address}\n" for address in cluster.network.nameservers)
     debian = "12 (bookworm)" if pve == "8.4" else "13 (trixie)"
-    content = {
+    return {
         "/etc/hostname": f"{host.name}\n",
         "/etc/hosts": f"127.0.0.1 localhost\n{names}",
         "/etc/resolv.conf": f"search {cluster.dns.domain}\n{servers}",
-        "/etc/machine-id": f"{machine_id}\n",
+        "/etc/machine-id": f"{uuid.uuid5(uuid.NAMESPACE_DNS, host.name).hex}\n",
         "/etc/os-release": f'PRETTY_NAME="Debian GNU/Linux {debian}"\nID=debian\n',
         "/etc/pve/pve-root-ca.pem": keys.ca,
         "/root/.ssh/authorized_keys": keys.root_public_key,
     }
-    for path, text in content.items():
-        files.write(path, text.encode(), 0o600 if path.startswith("/root") else 0o644)
 
 
 def public_address(world: World, name: str) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 import time
-import uuid
 
 from lib.config.model import Cluster
 from lib.lab.dns import service
@@ -94,7 +93,7 @@ def build(world: World, cluster: Cluster, keys: Keys) -> None:
 def _system(world: World, name: str) -> None:
     system: Document = {"packages": {"coreutils": "9.7-3"}, "units": {}, "mounts": {}, "mapped": {}, "ceph": False}
     system["units"]["ssh.service"] = {"enabled": True, "active": True}
-    world.put("host", name, system | {"boot_id": str(uuid.uuid4())})
+    world.put("host", name, system)
     make_filesystem(world, name, time.time())
     files = Files(world, name)
     for folder in FOLDERS:

@@ -58,13 +58,8 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
             is_api = request.path.startswith("/api2")
             return web.Response(status=501, reason="no such uri" if is_api else f"no such file '{request.path}'")
         subject = f"{node} {request.method} {path}"
-        if not cluster.is_reached(api.world, node) or faults.take("reset", subject):
+        if not cluster.is_reached(api.world, node) or await _is_cut(faults, subject):
             return _cut(request)
-        if faults.take("timeout", subject):
-            await asyncio.sleep(UNANSWERED_SECONDS)
-            return _cut(request)
-        if faults.take("slow", subject):
-            await asyncio.sleep(fault.SLOW_SECONDS)
         params: dict[str, Any] = {}
         user, answer = "", _asked_for(faults, subject)
         mischief = seeded.request(node, request.method, path) if seeded is not None else None
@@ -108,6 +103,18 @@ def _path(request: web.Request) -> str | None:
         if path == prefix or path.startswith(prefix + "/"):
             return path.removeprefix(prefix).rstrip("/") or "/"
     return None
+
+
+async def _is_cut(faults: Faults, subject: str) -> bool:
+    """Tell whether a fault cuts the connection; wait first where it lets nobody answer, or is slow."""
+    if faults.take("reset", subject):
+        return True
+    if faults.take("timeout", subject):
+        await asyncio.sleep(UNANSWERED_SECONDS)
+        return True
+    if faults.take("slow", subject):
+        await asyncio.sleep(fault.SLOW_SECONDS)
+    return False
 
 
 def _asked_for(faults: Faults, subject: str) -> Answer | None:
