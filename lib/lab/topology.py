@@ -176,7 +176,6 @@ def _system(world: World, host: Host, pve: str, keys: Keys, hosts: list[Host], c
         "units": {f"{name}.service": {"enabled": True, "active": True} for name in services},
         "mounts": {},
         "mapped": {},
-        "enterprise_repo": False,
         "index_updated": False,
         "ceph": True,
     }

@@ -98,7 +98,7 @@ def create(host: Host, options: dict[str, str], words: list[str]) -> str:
         raise _RefusedError(17, "rbd: create error: (17) File exists")
     features = options["image-feature"].split(",") if "image-feature" in options else FEATURES
     size = _bytes(options.get("size") or options["s"])
-    document = {"size": size, "features": features, "id": secrets.token_hex(6), "fs": None, "created": host.now()}
+    document = {"size": size, "features": features, "id": secrets.token_hex(6), "fs": None}
     host.world.put("rbd", f"{pool}/{image}", document)
     return ""
 

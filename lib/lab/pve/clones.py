@@ -45,8 +45,7 @@ def clone(call: Call) -> str:
         raise failure(f"unable to create VM {newid}: config file already exists")
     _need_features(call, config, full, guest["status"] == "running")
     shown = {"name": call.get("name", f"Copy-of-VM-{config.get('name', vmid)}")}
-    new = {"vmid": newid, "node": target, "config": shown, "pool": None, "status": "stopped", "started": None}
-    call.world.put("guest", str(newid), new | {"lock": "clone", "agent": {}, "pending": {}, "snapshots": {}})
+    call.world.put("guest", str(newid), guest_state.fresh(newid, target, shown, "clone"))
     args = {name: call.get(name, "") for name in ("storage", "format", "description", "pool", "snapname")}
     args |= {"newid": newid, "full": full, "target": target, "name": shown["name"]}
     return call.start("qmclone", vmid, FULL_SECONDS if full else LINKED_SECONDS, provisional=newid, **args)

@@ -19,6 +19,12 @@ QEMU = {8: "9.2.0", 9: "10.0.13"}  # by the major version of Proxmox VE
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+def fresh(vmid: int, node: str, config: Document, lock: str = "") -> Document:
+    """Return a guest that is off, as the world keeps it."""
+    guest: Document = {"vmid": vmid, "node": node, "config": config, "pool": None, "lock": lock}
+    return guest | {"status": "stopped", "started": None, "pending": {}, "snapshots": {}}
+
+
 def present(world: World, node: str, vmid: int | str) -> Document:
     """Return a guest, which must be on the node. Raises Refusal."""
     found = world.get("guest", str(vmid))
@@ -65,15 +71,15 @@ def digest(config: Document) -> str:
     return hashlib.sha1(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
+def coming_config(guest: Document) -> Document:
+    """Return a guest's configuration with what is pending in it."""
+    both = guest["config"] | guest.get("pending", {})
+    return {option: value for option, value in both.items() if value is not None}
+
+
 def shown_config(guest: Document, current: bool) -> dict[str, Any]:
     """Return a configuration as GET …/config gives it: with what is pending, unless `current`."""
-    config = dict(guest["config"])
-    if not current:
-        for option, value in guest.get("pending", {}).items():
-            if value is None:
-                config.pop(option, None)
-            else:
-                config[option] = value
+    config = dict(guest["config"]) if current else coming_config(guest)
     if "cipassword" in config:
         config["cipassword"] = "**********"
     config |= {key: guest[key] for key in ("lock", "parent") if guest.get(key)}

@@ -76,8 +76,7 @@ def create(call: Call) -> str:
     if "tags" in config:
         config["tags"] = datacenter.unique_tags(call.world, str(config["tags"]))
     shown = {"name": config["name"]} if "name" in config else {}
-    guest = {"vmid": vmid, "node": call.node, "config": shown, "pool": None, "status": "stopped", "started": None}
-    call.world.put("guest", str(vmid), guest | {"lock": "create", "agent": {}, "pending": {}, "snapshots": {}})
+    call.world.put("guest", str(vmid), guest_state.fresh(vmid, call.node, shown, "create"))
     imports = any("import-from" in str(value) for value in drives.values())
     args = {"config": config, "drives": drives, "pool": pool, "start": call.get("start", 0)}
     seconds = 3.0 + (IMPORT_SECONDS if imports else 0.0)

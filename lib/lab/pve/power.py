@@ -109,7 +109,7 @@ def send_key(call: Call) -> None:
     _need_running(call)
 
 
-def need_processors(world: World, guest: Document) -> None:
+def _need_processors(world: World, guest: Document) -> None:
     """Refuse to start a guest with more processors than its node has."""
     has = int((world.get("node", guest["node"]) or {}).get("cpus", 0))
     config = guest["config"]
@@ -123,7 +123,7 @@ def _end_start(world: World, task: Document) -> None:
         raise TaskFailed("you can't start a vm if it's a template")
     if guest["status"] == "running":
         raise TaskFailed(f"VM {task['id']} already running")
-    need_processors(world, guest)
+    _need_processors(world, guest)
     world.put("guest", task["id"], _settled(guest) | {"status": "running", "started": task["due"]})
 
 
@@ -143,12 +143,7 @@ def _end_resume(world: World, task: Document) -> None:
 
 def _settled(guest: Document) -> Document:
     """Take over what waited for the guest to be off."""
-    for option, value in guest.get("pending", {}).items():
-        if value is None:
-            guest["config"].pop(option, None)
-        else:
-            guest["config"][option] = value
-    return guest | {"pending": {}, "paused": False}
+    return guest | {"config": guest_state.coming_config(guest), "pending": {}, "paused": False}
 
 
 def _end_off(world: World, task: Document) -> None:

@@ -70,7 +70,7 @@ def _bare(version: Mapping[str, str]) -> World:
     node |= {"boot_time": 0, "bridges": [], "clock_offset": 0.0, "timezone": "Etc/UTC", "interfaces": []}
     world.put("node", NODE, node)
     packages = {"pve-manager": version["version"]}
-    world.put("host", NODE, {"packages": packages, "units": {}, "mounts": {}, "mapped": {}, "enterprise_repo": False})
+    world.put("host", NODE, {"packages": packages, "units": {}, "mounts": {}, "mapped": {}})
     make_filesystem(world, NODE)
     # What PVE::Storage::Plugin makes of a configuration that nobody wrote yet.
     local = {"type": "dir", "path": "/var/lib/vz", "content": "images,rootdir,vztmpl,iso,backup,snippets"}

@@ -10,7 +10,7 @@ from typing import Any
 from lib.lab.files import Files
 from lib.lab.pve import guest_disks, storage_state
 from lib.lab.pve.guest_options import is_drive
-from lib.lab.pve.guest_state import parse_size
+from lib.lab.pve.guest_state import fresh, parse_size
 from lib.lab.pve.volume_stores import owner
 from lib.lab.replay.recording import NODE, ROOT, Exchange
 from lib.lab.world import Document, World
@@ -175,10 +175,9 @@ def put_guest(world: World, vmid: int, config: Document | None, state: Document)
         config |= {"cores": state["cpus"]} if state.get("cpus", 1) != 1 else {}
         config |= {"memory": str(int(state["maxmem"]) >> 20)} if "maxmem" in state else {}
     config = {key: value for key, value in config.items() if key not in ("digest", "lock")}
-    runs = state.get("status") == "running"
-    guest = {"vmid": vmid, "node": NODE, "config": config, "pool": state.get("pool"), "lock": state.get("lock", "")}
-    guest |= {"status": "running" if runs else "stopped", "started": 0.0 if runs else None}
-    world.put("guest", str(vmid), guest | {"agent": {}, "pending": {}, "snapshots": {}})
+    guest = fresh(vmid, NODE, config, state.get("lock", "")) | {"pool": state.get("pool")}
+    runs = {"status": "running", "started": 0.0} if state.get("status") == "running" else {}
+    world.put("guest", str(vmid), guest | runs)
     for option, value in config.items():
         if is_drive(option) or option.startswith("unused"):
             put_disk(world, str(value))
