@@ -15,7 +15,7 @@ from lib.lab.faults import Faults
 from lib.lab.provenance import INDEX, belief
 from lib.lab.pve import guest_disks, guest_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, Rule, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, Rule, on_guest
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
@@ -121,11 +121,11 @@ _ANSWERS: dict[str, Callable[[World, Document], Any]] = {
 
 
 def _of(*privileges: str) -> Rule:
-    return perm("/vms/{vmid}", *privileges, any_of=len(privileges) > 1)
+    return on_guest(*privileges, any_of=len(privileges) > 1)
 
 
 _ANY = "VM.GuestAgent.Unrestricted"
-_MONITOR = perm("/vms/{vmid}", "VM.Monitor")  # before 9 the one privilege for all of it
+_MONITOR = on_guest("VM.Monitor")  # before 9 the one privilege for all of it
 _AUDIT, _POWER = _of("VM.GuestAgent.Audit", _ANY), _of("VM.PowerMgmt", _ANY)
 _FILES, _ALL = _of("VM.GuestAgent.FileSystemMgmt", _ANY), _of(_ANY)
 _COMMANDS: dict[str, tuple[str, Rule]] = {
@@ -154,21 +154,20 @@ _WITH_PARAMETERS: dict[str, tuple[str, Rule, str]] = {
     "file-write": ("POST", _of("VM.GuestAgent.FileWrite", _ANY), "content:str<..61440> file:str encode?:bool"),
     "set-user-password": ("POST", _ALL, "password:str<5..1024> username:str crypted?:bool"),
 }
-_GUEST = "node:node vmid:vmid"
-_PATH = "/nodes/{node}/qemu/{vmid}/agent"
+_PATH = f"{AT_GUEST}/agent"
 ROUTES = (
-    reading(_PATH, names("name", *sorted((*_COMMANDS, *_WITH_PARAMETERS))), INDEX, declaration=_GUEST),
+    reading(_PATH, names("name", *sorted((*_COMMANDS, *_WITH_PARAMETERS))), INDEX, declaration=OF_GUEST),
     Route(
         "POST",
         _PATH,
         _command(""),
         _of(_ANY, _ANY),
-        f"{_GUEST} command:({'|'.join(sorted(_COMMANDS))})",
+        f"{OF_GUEST} command:({'|'.join(sorted(_COMMANDS))})",
         by=_BELIEF,
         check_before_9=_MONITOR,
     ),
     *(
-        Route(method, f"{_PATH}/{name}", _command(name), check, _GUEST, by=_BELIEF, check_before_9=_MONITOR)
+        Route(method, f"{_PATH}/{name}", _command(name), check, OF_GUEST, by=_BELIEF, check_before_9=_MONITOR)
         for name, (method, check) in _COMMANDS.items()
     ),
     *(
@@ -177,7 +176,7 @@ ROUTES = (
             f"{_PATH}/{name}",
             _command(name),
             check,
-            f"{_GUEST} {declaration}",
+            f"{OF_GUEST} {declaration}",
             by=_BELIEF,
             check_before_9=_MONITOR,
         )

@@ -87,14 +87,5 @@ pbs-change-detection-mode?:(legacy|data|metadata) performance?:{backup-performan
 protected?:bool!storage prune-backups?:{prune-backups} quiet?:bool remove?:bool script?:str stdexcludes?:bool
 stop?:bool stopwait?:int[0..] storage?:storage-id tmpdir?:str vmid?:vmid-list zstd?:int"""
 _VZDUMP = f"{OPTIONS} node?:node job-id?:job-id<..50> stdout?:bool"
-ROUTES = (
-    Route(
-        "POST",
-        "/nodes/{node}/vzdump",
-        vzdump,
-        everyone,
-        _VZDUMP,
-        by=SCHEMA,
-    ),
-)
+ROUTES = (Route("POST", "/nodes/{node}/vzdump", vzdump, everyone, _VZDUMP, by=SCHEMA),)
 WORKS = {"vzdump": _end_vzdump}

@@ -103,6 +103,11 @@ def perm(path: str, *privileges: str, any_of: bool = False, only_with: str = "")
     return ("perm", path, [*privileges], *options)
 
 
+def on_guest(*privileges: str, any_of: bool = False) -> Rule:
+    """Require privileges on the guest of the path."""
+    return perm("/vms/{vmid}", *privileges, any_of=any_of)
+
+
 def either(*rules: Rule) -> Rule:
     """Require one of the rules to pass."""
     return ("or", *rules)
@@ -111,3 +116,9 @@ def either(*rules: Rule) -> Rule:
 def both(*rules: Rule) -> Rule:
     """Require every rule to pass."""
     return ("and", *rules)
+
+
+# What many routes have in common: the path of a guest and its parameters; who sees a storage.
+AT_GUEST = "/nodes/{node}/qemu/{vmid}"
+OF_GUEST = "node:node vmid:vmid"
+SEES_STORAGE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)

@@ -9,7 +9,7 @@ from typing import Any
 from lib.lab.provenance import RECORDED
 from lib.lab.pve import guest_disks, guest_options, guest_rights, guest_state, storage_state
 from lib.lab.pve.answers import Refusal, failure, invalid
-from lib.lab.pve.call import Call, Route, both, either, perm
+from lib.lab.pve.call import AT_GUEST, Call, Route, both, either, on_guest, perm
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.rights import major
@@ -156,9 +156,9 @@ _INTO = either(perm("/vms/{newid}", "VM.Allocate"), perm("/pool/{pool}", "VM.All
 ROUTES = (
     Route(
         "POST",
-        "/nodes/{node}/qemu/{vmid}/clone",
+        f"{AT_GUEST}/clone",
         clone,
-        both(perm("/vms/{vmid}", "VM.Clone"), _INTO),
+        both(on_guest("VM.Clone"), _INTO),
         "node:node vmid:vmid newid:vmid bwlimit?:int[0..] description?:str format?:(raw|qcow2|vmdk) full?:bool"
         " name?:dns-name pool?:poolid snapname?:configid<..40> storage?:storage-id target?:node",
         by=RECORDED,

@@ -7,7 +7,7 @@ from typing import Any
 from lib.lab.provenance import SCHEMA
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guest_config import add_unused, out_of_boot_order
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.guests import present
@@ -159,18 +159,16 @@ def feature(call: Call) -> dict[str, Any]:
 
 
 _DISKS = "|".join((*DRIVES, *(f"unused{number}" for number in range(256))))
-_GUEST = "node:node vmid:vmid"
-_MOVE = f"""{_GUEST} disk:({_DISKS}) bwlimit?:int[0..] delete?:bool digest?:str<..40> format?:(raw|qcow2|vmdk)
+_MOVE = f"""{OF_GUEST} disk:({_DISKS}) bwlimit?:int[0..] delete?:bool digest?:str<..40> format?:(raw|qcow2|vmdk)
 storage?:storage-id target-digest?:str<..40> target-disk?:({_DISKS}) target-vmid?:vmid"""
-_PATH = "/nodes/{node}/qemu/{vmid}"
 ROUTES = (
-    Route("POST", _PATH + "/move_disk", move, perm("/vms/{vmid}", "VM.Config.Disk"), _MOVE, by=SCHEMA),
+    Route("POST", f"{AT_GUEST}/move_disk", move, on_guest("VM.Config.Disk"), _MOVE, by=SCHEMA),
     Route(
         "GET",
-        _PATH + "/feature",
+        f"{AT_GUEST}/feature",
         feature,
-        perm("/vms/{vmid}", "VM.Audit"),
-        f"{_GUEST} feature:(snapshot|clone|copy) snapname?:configid<..40>",
+        on_guest("VM.Audit"),
+        f"{OF_GUEST} feature:(snapshot|clone|copy) snapname?:configid<..40>",
         by=SCHEMA,
     ),
 )

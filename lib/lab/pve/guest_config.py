@@ -7,7 +7,7 @@ from typing import Any
 from lib.lab.provenance import RECORDED, SCHEMA, belief
 from lib.lab.pve import datacenter, guest_disks, guest_options, guest_rights, guest_state, params
 from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
@@ -277,25 +277,27 @@ def _set_drive(world: World, node: str, vmid: int, config: Document, option: str
         del config[name]
 
 
-_GUEST = "node:node vmid:vmid"
-_PATH = "/nodes/{node}/qemu/{vmid}"
-_AUDIT = perm("/vms/{vmid}", "VM.Audit")
-_ANY_CONFIG = perm(
-    "/vms/{vmid}",
+_AUDIT = on_guest("VM.Audit")
+_ANY_CONFIG = on_guest(
     *("VM.Config.Disk", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Memory"),
     *("VM.Config.Network", "VM.Config.HWType", "VM.Config.Options", "VM.Config.Cloudinit"),
     any_of=True,
 )
-_UPDATE = f"""{_GUEST} {guest_options.OPTIONS} delete?:configid-list digest?:str<..40> force?:bool!delete
+_UPDATE = f"""{OF_GUEST} {guest_options.OPTIONS} delete?:configid-list digest?:str<..40> force?:bool!delete
 revert?:configid-list skiplock?:bool"""
 ROUTES = (
     Route(
-        "GET", _PATH + "/config", get_config, _AUDIT, f"{_GUEST} current?:bool snapshot?:configid<..40>", by=RECORDED
+        "GET",
+        f"{AT_GUEST}/config",
+        get_config,
+        _AUDIT,
+        f"{OF_GUEST} current?:bool snapshot?:configid<..40>",
+        by=RECORDED,
     ),
-    Route("PUT", _PATH + "/config", update_now, _ANY_CONFIG, _UPDATE, by=RECORDED),
+    Route("PUT", f"{AT_GUEST}/config", update_now, _ANY_CONFIG, _UPDATE, by=RECORDED),
     Route(
         "POST",
-        _PATH + "/config",
+        f"{AT_GUEST}/config",
         update_later,
         _ANY_CONFIG,
         _UPDATE + " background_delay?:int[1..30] import-working-storage?:storage-id",
@@ -303,22 +305,24 @@ ROUTES = (
     ),
     Route(
         "PUT",
-        _PATH + "/unlink",
+        f"{AT_GUEST}/unlink",
         unlink,
-        perm("/vms/{vmid}", "VM.Config.Disk"),
-        f"{_GUEST} idlist:configid-list force?:bool",
+        on_guest("VM.Config.Disk"),
+        f"{OF_GUEST} idlist:configid-list force?:bool",
         by=SCHEMA,
     ),
-    Route("GET", _PATH + "/pending", get_pending, _AUDIT, _GUEST, by=RECORDED),
-    Route("GET", _PATH + "/cloudinit", get_cloudinit, _AUDIT, _GUEST, by=SCHEMA),
+    Route("GET", f"{AT_GUEST}/pending", get_pending, _AUDIT, OF_GUEST, by=RECORDED),
+    Route("GET", f"{AT_GUEST}/cloudinit", get_cloudinit, _AUDIT, OF_GUEST, by=SCHEMA),
     Route(
         "PUT",
-        _PATH + "/cloudinit",
+        f"{AT_GUEST}/cloudinit",
         rebuild_cloudinit,
-        perm("/vms/{vmid}", "VM.Config.Cloudinit"),
-        _GUEST,
+        on_guest("VM.Config.Cloudinit"),
+        OF_GUEST,
         by=belief("a cloud-init drive is made anew and answers nothing"),
     ),
-    Route("GET", _PATH + "/cloudinit/dump", dump_cloudinit, _AUDIT, f"{_GUEST} type:(user|network|meta)", by=RECORDED),
+    Route(
+        "GET", f"{AT_GUEST}/cloudinit/dump", dump_cloudinit, _AUDIT, f"{OF_GUEST} type:(user|network|meta)", by=RECORDED
+    ),
 )
 WORKS = {"qmconfig": _end_update}

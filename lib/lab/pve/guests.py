@@ -19,7 +19,7 @@ from lib.lab.pve import (
 )
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, denied, failure, invalid
-from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, everyone, on_guest
 from lib.lab.pve.guest_options import DRIVES, is_drive
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.readings import names, reading
@@ -232,33 +232,31 @@ def _end_destroy(world: World, task: Document) -> None:
     forget_acls(world, path=f"/vms/{vmid}")
 
 
-GUEST = "node:node vmid:vmid"
 _DISKS = "|".join(DRIVES)
 _QEMU = "/nodes/{node}/qemu"
-_CREATE = f"""{GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive
+_CREATE = f"""{OF_GUEST} {guest_options.OPTIONS} archive?:str<..255> bwlimit?:int[0..] force?:bool!archive
 ha-managed?:bool@9 import-working-storage?:storage-id live-restore?:bool pool?:poolid start?:bool
 storage?:storage-id unique?:bool!archive"""
-_GUEST_PATH = _QEMU + "/{vmid}"
-_ALLOCATE = perm("/vms/{vmid}", "VM.Allocate")
+_ALLOCATE = on_guest("VM.Allocate")
 ROUTES = (
     Route("GET", _QEMU, list_guests, everyone, "node:node full?:bool", by=RECORDED),
     Route("POST", _QEMU, create, everyone, _CREATE, by=RECORDED),
-    reading(_GUEST_PATH, names("subdir", *_FOLDERS), SCHEMA, declaration=GUEST),
+    reading(AT_GUEST, names("subdir", *_FOLDERS), SCHEMA, declaration=OF_GUEST),
     Route(
         "DELETE",
-        _GUEST_PATH,
+        AT_GUEST,
         destroy,
         _ALLOCATE,
-        f"{GUEST} destroy-unreferenced-disks?:bool purge?:bool skiplock?:bool",
+        f"{OF_GUEST} destroy-unreferenced-disks?:bool purge?:bool skiplock?:bool",
         by=RECORDED,
     ),
-    Route("POST", _GUEST_PATH + "/template", make_template, _ALLOCATE, f"{GUEST} disk?:({_DISKS})", by=RECORDED),
+    Route("POST", f"{AT_GUEST}/template", make_template, _ALLOCATE, f"{OF_GUEST} disk?:({_DISKS})", by=RECORDED),
     Route(
         "PUT",
-        _GUEST_PATH + "/resize",
+        f"{AT_GUEST}/resize",
         resize,
-        perm("/vms/{vmid}", "VM.Config.Disk"),
-        f"{GUEST} disk:({_DISKS}) size:resize digest?:str<..40> skiplock?:bool",
+        on_guest("VM.Config.Disk"),
+        f"{OF_GUEST} disk:({_DISKS}) size:resize digest?:str<..40> skiplock?:bool",
         by=RECORDED,
     ),
     *guest_config.ROUTES,

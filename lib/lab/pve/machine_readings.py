@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import Call, Route, on_guest, perm
 from lib.lab.pve.cpu_models import MODELS
 from lib.lab.pve.readings import MACHINE, names, reading
 from lib.lab.pve.rights import major
@@ -91,7 +91,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_AT}/qemu/{{vmid}}/firewall/log",
         _NOTHING,
         MACHINE,
-        perm("/vms/{vmid}", "VM.Console"),
+        on_guest("VM.Console"),
         f"{_NODE} vmid:vmid {_LINES}",
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lib.lab.provenance import belief
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import AT_GUEST, Call, Route, on_guest, perm
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guests import present
 from lib.lab.pve.tasks import TaskFailed
@@ -60,7 +60,7 @@ migration_type?:(secure|insecure) online?:bool targetstorage?:storage-pair-list 
 with-local-disks?:bool"""
 _SID = "sid:ha-resource-or-vm-id"
 ROUTES = (
-    Route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate, perm("/vms/{vmid}", "VM.Migrate"), _MIGRATE, by=_MOVES),
+    Route("POST", f"{AT_GUEST}/migrate", migrate, on_guest("VM.Migrate"), _MIGRATE, by=_MOVES),
     Route("GET", "/cluster/ha/resources/{sid}", ha_resource, perm("/", "Sys.Audit"), _SID, by=_NO_HA),
 )
 WORKS = {"qmigrate": _end_migrate}

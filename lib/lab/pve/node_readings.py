@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, either, perm
+from lib.lab.pve.call import OF_GUEST, SEES_STORAGE, Call, Route, either, on_guest, perm
 from lib.lab.pve.readings import AUDIT, FRESH_DIGEST, MACHINE, guest_reading, names, reading
 
 _NODE = "node:node"
@@ -93,10 +93,8 @@ def _network_state(call: Call) -> list[dict[str, str]]:
 
 _SYS = perm("/nodes/{node}", "Sys.Audit")
 _MODIFY = perm("/nodes/{node}", "Sys.Modify")
-_STORAGE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
-_VM = perm("/vms/{vmid}", "VM.Audit")
-_GUEST = f"{_NODE} vmid:vmid"
-_OF_CONFIG = f"{_GUEST} current?:bool snapshot?:configid<..40>"
+_VM = on_guest("VM.Audit")
+_OF_CONFIG = f"{OF_GUEST} current?:bool snapshot?:configid<..40>"
 _FRAME = "timeframe:(hour|day|week|month|year) cf?:(AVERAGE|MAX)"
 _FRAMES = """timeframe:(hour|day|week|month|year)@8 timeframe:(hour|day|week|month|year|decade)@9 cf?:(AVERAGE|MAX)"""
 _CONFIG = f"""{_NODE} property?:(acme|acmedomain0|acmedomain1|acmedomain2|acmedomain3|acmedomain4|acmedomain5
@@ -120,7 +118,7 @@ ROUTES = (
     Route("PUT", f"{_AT}/time", set_time, _MODIFY, f"{_NODE} timezone:str", by=SCHEMA),
     reading(f"{_AT}/lxc", [], SCHEMA, declaration=_NODE),
     reading(f"{_AT}/lxc/{{vmid}}/config", _no_container, SCHEMA, _VM, _OF_CONFIG),
-    reading(f"{_AT}/lxc/{{vmid}}/status/current", _no_container, SCHEMA, _VM, _GUEST),
+    reading(f"{_AT}/lxc/{{vmid}}/status/current", _no_container, SCHEMA, _VM, OF_GUEST),
     reading(f"{_AT}/subscription", _subscription, SCHEMA, declaration=_NODE),
     reading(f"{_AT}/config", {"digest": FRESH_DIGEST}, SCHEMA, AUDIT, _CONFIG),
     reading(f"{_AT}/replication", [], SCHEMA, declaration=f"{_NODE} guest?:vmid"),
@@ -167,17 +165,17 @@ ROUTES = (
     reading(f"{_AT}/scan", names("method", "cifs", "iscsi", "lvm", "nfs", "pbs", "zfs"), INDEX, declaration=_NODE),
     reading(f"{_AT}/netstat", [], MACHINE, _SYS, _NODE),
     reading(f"{_AT}/rrddata", [], MACHINE, _SYS, f"{_NODE} {_FRAMES}"),
-    reading(f"{_AT}/storage/{{storage}}/rrddata", [], MACHINE, _STORAGE, f"{_NODE} storage:storage-id {_FRAME}"),
-    reading(f"{_AT}/storage/{{storage}}/prunebackups", _prune, SCHEMA, _STORAGE, _PRUNE),
-    reading(f"{_AT}/qemu/{{vmid}}/rrddata", guest_reading([]), MACHINE, _VM, f"{_GUEST} {_FRAME}"),
+    reading(f"{_AT}/storage/{{storage}}/rrddata", [], MACHINE, SEES_STORAGE, f"{_NODE} storage:storage-id {_FRAME}"),
+    reading(f"{_AT}/storage/{{storage}}/prunebackups", _prune, SCHEMA, SEES_STORAGE, _PRUNE),
+    reading(f"{_AT}/qemu/{{vmid}}/rrddata", guest_reading([]), MACHINE, _VM, f"{OF_GUEST} {_FRAME}"),
     reading(
         f"{_AT}/qemu/{{vmid}}/firewall",
         names("name", "aliases", "ipset", "log", "options", "refs", "rules"),
         INDEX,
-        declaration=_GUEST,
+        declaration=OF_GUEST,
     ),
-    reading(f"{_AT}/qemu/{{vmid}}/firewall/options", {"digest": FRESH_DIGEST}, SCHEMA, _VM, _GUEST),
-    reading(f"{_AT}/qemu/{{vmid}}/firewall/rules", [], SCHEMA, _VM, _GUEST),
+    reading(f"{_AT}/qemu/{{vmid}}/firewall/options", {"digest": FRESH_DIGEST}, SCHEMA, _VM, OF_GUEST),
+    reading(f"{_AT}/qemu/{{vmid}}/firewall/rules", [], SCHEMA, _VM, OF_GUEST),
     reading(f"{_AT}/vzdump/defaults", {}, SCHEMA, declaration=f"{_NODE} storage?:storage-id"),
     reading(f"{_AT}/sdn/zones", _network_state, SCHEMA, declaration=_NODE),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import guest_state
 from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guests import present
 from lib.lab.pve.readings import guest_reading, names, reading
 from lib.lab.pve.rights import major
@@ -164,61 +164,60 @@ def _end_reboot(world: World, task: Document) -> None:
     world.put("guest", task["id"], fresh | {"started": task["due"]})
 
 
-_GUEST = "node:node vmid:vmid"
-_PATH = "/nodes/{node}/qemu/{vmid}/status"
-_POWER = perm("/vms/{vmid}", "VM.PowerMgmt")
+_PATH = f"{AT_GUEST}/status"
+_POWER = on_guest("VM.PowerMgmt")
 _INDEX = names("subdir", "current", "start", "stop", "reset", "shutdown", "suspend", "reboot")
-_START = f"""{_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:CIDR
+_START = f"""{OF_GUEST} force-cpu?:str machine?:{{machine}} migratedfrom?:node migration_network?:CIDR
 migration_type?:(secure|insecure) nets-host-mtu?:host-mtus@9 skiplock?:bool stateuri?:str<..128>
 targetstorage?:storage-pair-list timeout?:int[0..] with-conntrack-state?:bool@9"""
 ROUTES = (
-    reading(_PATH, guest_reading(_INDEX), SCHEMA, declaration=_GUEST),
-    Route("GET", _PATH + "/current", current, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=RECORDED),
-    Route("POST", _PATH + "/start", start, _POWER, _START, by=SCHEMA),
+    reading(_PATH, guest_reading(_INDEX), SCHEMA, declaration=OF_GUEST),
+    Route("GET", f"{_PATH}/current", current, on_guest("VM.Audit"), OF_GUEST, by=RECORDED),
+    Route("POST", f"{_PATH}/start", start, _POWER, _START, by=SCHEMA),
     Route(
         "POST",
-        _PATH + "/stop",
+        f"{_PATH}/stop",
         stop,
         _POWER,
-        f"{_GUEST} keepActive?:bool migratedfrom?:node overrule-shutdown?:bool skiplock?:bool timeout?:int[0..]",
+        f"{OF_GUEST} keepActive?:bool migratedfrom?:node overrule-shutdown?:bool skiplock?:bool timeout?:int[0..]",
         by=SCHEMA,
     ),
     Route(
         "POST",
-        _PATH + "/shutdown",
+        f"{_PATH}/shutdown",
         shutdown,
         _POWER,
-        f"{_GUEST} forceStop?:bool keepActive?:bool skiplock?:bool timeout?:int[0..]",
+        f"{OF_GUEST} forceStop?:bool keepActive?:bool skiplock?:bool timeout?:int[0..]",
         by=SCHEMA,
     ),
-    Route("POST", _PATH + "/reboot", reboot, _POWER, f"{_GUEST} timeout?:int[0..]", by=SCHEMA),
+    Route("POST", f"{_PATH}/reboot", reboot, _POWER, f"{OF_GUEST} timeout?:int[0..]", by=SCHEMA),
     Route(
         "POST",
-        _PATH + "/suspend",
+        f"{_PATH}/suspend",
         suspend,
         _POWER,
-        f"{_GUEST} skiplock?:bool statestorage?:storage-id!todisk todisk?:bool",
+        f"{OF_GUEST} skiplock?:bool statestorage?:storage-id!todisk todisk?:bool",
         by=SCHEMA,
     ),
     Route(
         "POST",
-        "/nodes/{node}/qemu/{vmid}/monitor",
+        f"{AT_GUEST}/monitor",
         monitor,
-        perm("/vms/{vmid}", "Sys.Audit", "Sys.Modify", any_of=True),
-        f"{_GUEST} command:str",
+        on_guest("Sys.Audit", "Sys.Modify", any_of=True),
+        f"{OF_GUEST} command:str",
         by=SCHEMA,
-        check_before_9=perm("/vms/{vmid}", "VM.Monitor"),
+        check_before_9=on_guest("VM.Monitor"),
     ),
     Route(
         "PUT",
-        "/nodes/{node}/qemu/{vmid}/sendkey",
+        f"{AT_GUEST}/sendkey",
         send_key,
-        perm("/vms/{vmid}", "VM.Console"),
-        f"{_GUEST} key:str skiplock?:bool",
+        on_guest("VM.Console"),
+        f"{OF_GUEST} key:str skiplock?:bool",
         by=SCHEMA,
     ),
-    Route("POST", _PATH + "/resume", resume, _POWER, f"{_GUEST} nocheck?:bool skiplock?:bool", by=SCHEMA),
-    Route("POST", _PATH + "/reset", reset, _POWER, f"{_GUEST} skiplock?:bool", by=SCHEMA),
+    Route("POST", f"{_PATH}/resume", resume, _POWER, f"{OF_GUEST} nocheck?:bool skiplock?:bool", by=SCHEMA),
+    Route("POST", f"{_PATH}/reset", reset, _POWER, f"{OF_GUEST} skiplock?:bool", by=SCHEMA),
 )
 WORKS = {
     "qmstart": _end_start,

@@ -179,5 +179,5 @@ ROUTES = (
         by=SCHEMA,
     ),
     Route("DELETE", _REALM, delete_realm, _ALLOCATE, _NAME, by=SCHEMA),
-    Route("POST", _REALM + "/sync", sync, _SYNCS, _SYNC, by=SCHEMA),
+    Route("POST", f"{_REALM}/sync", sync, _SYNCS, _SYNC, by=SCHEMA),
 )

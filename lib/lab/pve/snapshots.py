@@ -8,7 +8,7 @@ from typing import Any
 from lib.lab.provenance import INDEX, SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure
-from lib.lab.pve.call import Call, Route, perm
+from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed
@@ -144,14 +144,13 @@ def _end_delete(world: World, task: Document) -> None:
 
 
 _NOT_KEPT = re.compile(r"description|unused\d+")  # stay what they are, whatever is rolled back
-_GUEST = "node:node vmid:vmid"
-_NAMED = f"{_GUEST} snapname:configid<..40>"
-_PATH = "/nodes/{node}/qemu/{vmid}/snapshot"
-_SNAPSHOT = perm("/vms/{vmid}", "VM.Snapshot")
-_READ = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", "VM.Audit", any_of=True)
-_ROLLBACK = perm("/vms/{vmid}", "VM.Snapshot", "VM.Snapshot.Rollback", any_of=True)
+_NAMED = f"{OF_GUEST} snapname:configid<..40>"
+_PATH = f"{AT_GUEST}/snapshot"
+_SNAPSHOT = on_guest("VM.Snapshot")
+_READ = on_guest("VM.Snapshot", "VM.Snapshot.Rollback", "VM.Audit", any_of=True)
+_ROLLBACK = on_guest("VM.Snapshot", "VM.Snapshot.Rollback", any_of=True)
 ROUTES = (
-    Route("GET", _PATH, list_snapshots, perm("/vms/{vmid}", "VM.Audit"), _GUEST, by=SCHEMA),
+    Route("GET", _PATH, list_snapshots, on_guest("VM.Audit"), OF_GUEST, by=SCHEMA),
     Route("POST", _PATH, create, _SNAPSHOT, f"{_NAMED} description?:str vmstate?:bool", by=SCHEMA),
     reading(_PATH + "/{snapname}", names("cmd", "rollback", "config"), INDEX, declaration=_NAMED),
     Route("PUT", _PATH + "/{snapname}/config", update_config, _SNAPSHOT, f"{_NAMED} description?:str", by=SCHEMA),

@@ -12,7 +12,7 @@ from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import storage_state
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, failure, invalid
-from lib.lab.pve.call import Call, Route, everyone, perm
+from lib.lab.pve.call import SEES_STORAGE, Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import NEWEST, declared
 from lib.lab.pve.readings import names, reading
@@ -269,7 +269,6 @@ _FIXED = """authsupported?:str base?:volume-id datastore?:str export?:storage-pa
 path?:storage-path portal?:storage-portal-dns share?:str target?:str thinpool?:storage-vgname vgname?:storage-vgname
 volume?:str@8"""
 _ALLOCATE = perm("/storage", "Datastore.Allocate")
-_SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
 _ON_NODE = "node:node storage:storage-id"
 ROUTES = (
     Route("GET", "/storage", list_storages, everyone, _OF_TYPE.replace("type:", "type?:"), by=RECORDED),
@@ -306,6 +305,6 @@ ROUTES = (
         "node:node content?:storage-content-list enabled?:bool format?:bool storage?:storage-id target?:node",
         by=RECORDED,
     ),
-    reading("/nodes/{node}/storage/{storage}", names("subdir", *_FOLDERS), SCHEMA, _SEE, _ON_NODE),
-    Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, _SEE, _ON_NODE, by=RECORDED),
+    reading("/nodes/{node}/storage/{storage}", names("subdir", *_FOLDERS), SCHEMA, SEES_STORAGE, _ON_NODE),
+    Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, SEES_STORAGE, _ON_NODE, by=RECORDED),
 )

@@ -10,7 +10,7 @@ from lib.lab.files import Files
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import nodes, storage_state, volume_names
 from lib.lab.pve.answers import Refusal, failure, invalid
-from lib.lab.pve.call import Call, Route, both, everyone, perm
+from lib.lab.pve.call import SEES_STORAGE, Call, Route, both, everyone, perm
 from lib.lab.pve.guest_disks import need_volume
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.pve.volume_stores import backed_up, owner, store
@@ -316,12 +316,11 @@ _STORAGE = "node:node storage:storage-id"
 _ALLOCATE = f"{_STORAGE} filename:str size:disk-amount vmid:vmid format?:(raw|qcow2|subvol|vmdk)!size"
 _SUMS = """checksum?:str!checksum-algorithm checksum-algorithm?:(md5|sha1|sha224|sha256|sha384|sha512)!checksum"""
 _FETCH = f"{_STORAGE} content:storage-content(iso|vztmpl|import) filename:str<..255> {_SUMS}"
-_SEE = perm("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True)
 _TEMPLATE = perm("/storage/{storage}", "Datastore.AllocateTemplate")
 _CONTENT = "/nodes/{node}/storage/{storage}/content"
 _UPLOAD = f"{_FETCH} tmpfilename?:upload-name"
 ROUTES = (
-    Route("GET", _CONTENT, list_content, _SEE, f"{_STORAGE} content?:storage-content vmid?:vmid", by=RECORDED),
+    Route("GET", _CONTENT, list_content, SEES_STORAGE, f"{_STORAGE} content?:storage-content vmid?:vmid", by=RECORDED),
     Route("POST", _CONTENT, allocate, perm("/storage/{storage}", "Datastore.AllocateSpace"), _ALLOCATE, by=SCHEMA),
     Route("GET", _CONTENT + "/{volume}", get_volume, everyone, "node:node volume:str storage?:storage-id", by=SCHEMA),
     Route(
