@@ -282,6 +282,15 @@ def test_the_folder_of_a_new_storage(host: Host, path: str, told: Any) -> None:
         assert ((answer.body or {}).get("errors") or answer.reason) == told
 
 
+@pytest.mark.parametrize("word", ["off", "False", "no", "/mnt"])
+def test_a_storage_that_is_no_mount_point_itself_gets_its_folders(host: Host, word: str) -> None:
+    mounts = {"/mnt": {"source": "/dev/sdb1", "fstype": "ext4", "options": "rw"}}
+    host.world.put("host", "pve", (host.world.get("host", "pve") or {}) | {"mounts": mounts})
+    host.data("POST", "/storage", storage="new", type="dir", path="/mnt/new", content="iso", is_mountpoint=word)
+    assert host.data("GET", f"{NODE}/storage/new/status")["active"] == 1
+    assert host.data("GET", f"{NODE}/storage/new/content") == []
+
+
 def test_what_is_said_of_a_backup_and_of_nothing_else(host: Host) -> None:
     host.data("POST", "/storage", storage="kept", type="dir", path="/kept", content="backup,images")
     host.task("POST", f"{NODE}/qemu", vmid=100, scsi0="kept:1")

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.lab.files import Files
 from lib.lab.pve.answers import Refusal, failure
+from lib.lab.pve.params import FALSE, TRUE
 from lib.lab.world import Document, World
 
 # Content type → folder of a directory storage.
@@ -78,18 +79,19 @@ def inactive_reason(world: World, name: str, section: Document, node: str) -> st
         return f"no such volume group '{section['vgname']}'"
     if section["type"] != "dir":
         return f"storage '{name}' is not online"
-    files, path = Files(world, node), section["path"]
-    mountpoint = str(section.get("is_mountpoint", "no"))
-    if mountpoint.lower() not in ("no", "0", "off", "false"):
-        where = path if mountpoint.lower() in ("yes", "1", "on", "true") else mountpoint
-        if not files.is_mounted(where):
-            return (
-                f"unable to activate storage '{name}' - directory is expected to be a mount point but is not"
-                f" mounted: '{where}'"
-            )
+    files, path, where = Files(world, node), section["path"], mount_point(section)
+    if where and not files.is_mounted(where):
+        why = f"directory is expected to be a mount point but is not mounted: '{where}'"
+        return f"unable to activate storage '{name}' - {why}"
     if not files.is_dir(path):
         return f"unable to activate storage '{name}' - directory '{path}' does not exist or is unreachable"
     return ""
+
+
+def mount_point(section: Document) -> str:
+    """Return where something has to be mounted for a directory storage: at its path, or at one that is named, or ""."""
+    word = str(section.get("is_mountpoint", "no"))
+    return "" if word.lower() in FALSE else section["path"] if word.lower() in TRUE else word
 
 
 # -------------------------------------------------------------------- usage

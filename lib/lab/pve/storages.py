@@ -154,9 +154,8 @@ def _flag(section: Document, name: str) -> bool:
 
 def prepare_folders(world: World, node: str, section: Document) -> None:
     """Make the folders of a directory storage on a node, as its activation does."""
-    files = Files(world, node)
-    mountpoint = str(section.get("is_mountpoint", "no")).lower()
-    if mountpoint not in ("no", "0") and not files.is_mounted(section["path"]):
+    files, where = Files(world, node), storage_state.mount_point(section)
+    if where and not files.is_mounted(where):
         return
     if _flag(section, "create-base-path"):
         files.mkdir(section["path"], parents=True)
