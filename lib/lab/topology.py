@@ -116,8 +116,6 @@ def build(world: World, cluster: Cluster, shape: Shape, keys: Keys) -> None:
     world.put("storage", "local", {"type": "dir", "path": "/var/lib/vz", "content": local})
     rbd = {"type": "rbd", "pool": cluster.tools_storage.ceph_pool, "content": "images,rootdir", "krbd": 0}
     world.put("storage", cluster.proxmox.storage, rbd)
-    world.put("realm", "pam", {"type": "pam", "comment": "Linux PAM standard authentication"})
-    world.put("realm", "pve", {"type": "pve", "comment": "Proxmox VE authentication server"})
     password = hashlib.sha256(keys.root_password.encode()).hexdigest()
     world.put("user", "root@pam", {"enable": 1, "expire": 0, "email": "root@localhost", "password_sha256": password})
 
