@@ -73,12 +73,14 @@ def _spawned(root: Path, options: dict[str, Any], log: IO[bytes]) -> str:
         argv += [f"--{key.replace('_', '-')}", str(value)]
     code = Path(__file__).resolve().parent.parent.parent
     path = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))
+    # The lab runs no program. Without a PATH asyncssh asks no compiler for libraries that it could use, either.
+    environ = os.environ | {"PYTHONPATH": path, "PATH": "/nonexistent"}
     reader, writer = os.pipe()
     with os.fdopen(reader) as pipe:
         process = subprocess.Popen(
             [*argv, "--ready-fd", str(writer)],
             cwd=code,
-            env=os.environ | {"PYTHONPATH": path},
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
