@@ -6,6 +6,7 @@ by area. A new path is one handler and one `Route` there.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import time
@@ -83,7 +84,8 @@ def _parts(path: str) -> list[str]:
 _TABLE = sorted(((_parts(route.path), route) for route in ROUTES), key=lambda entry: entry[1].path.count("{"))
 
 
-def find(method: str, path: str, version: int = NEWEST) -> tuple[Route, dict[str, str]] | None:
+@functools.lru_cache(256)  # it is asked for several times in one request
+def find(method: str, path: str, version: int = NEWEST) -> tuple[Route, Mapping[str, str]] | None:
     """Return the route of a request and the parameters that are in its path."""
     given = _parts(path)
     for parts, route in _TABLE:
@@ -159,7 +161,7 @@ class Api:
         route, in_path = found
         if twice := [name for name in given if name in in_path]:
             raise Refusal(400, UNVERIFIED, {twice[0]: "duplicate parameter (already defined in URI)"})
-        merged = dict(given) | in_path
+        merged = {**given, **in_path}
         call = Call(identity, Rights(self.world), self.world, self.clock(), node, merged, self.ticket_key)
         if identity != ROOT:
             if "!" in identity and not route.tokens_allowed:
