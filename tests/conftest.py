@@ -59,11 +59,15 @@ class Run(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
+def _of_all_workers(made: pytest.TempPathFactory) -> Path:
+    own = made.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the product's files alone, copied and compiled once for the tests of all workers; nobody writes there."""
-    own = tmp_path_factory.getbasetemp()
-    home = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "product"
+    home = _of_all_workers(tmp_path_factory) / "product"
     with home.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return home if home.exists() else copy_product(home)
@@ -81,7 +85,7 @@ def checkout(product: Path, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stage(product: Path, tmp_path_factory: pytest.TempPathFactory, seed: int | None) -> Stage:
     """Return a checkout, the same for all tests of this worker, whose lab begins where a test wants it."""
-    return Stage(product, tmp_path_factory.mktemp("stage"), seed)
+    return Stage(product, tmp_path_factory.mktemp("stage"), _of_all_workers(tmp_path_factory) / "states", seed)
 
 
 @pytest.fixture

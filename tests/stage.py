@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
+import json
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from lib.lab.world import World
 from tests.labs import OnLine, Running, lab_in
 from tests.perverse import settled
 from tests.product import bare_environment, invoke
@@ -24,22 +30,37 @@ class Stage:
         finished: what an undisturbed foundation leaves (tests/worlds.py).
     """
 
-    def __init__(self, product: Path, folder: Path, seed: int | None = None) -> None:
-        """Take the product's files; with a seed every lab is perverse."""
+    def __init__(self, product: Path, folder: Path, states: Path, seed: int | None = None) -> None:
+        """Take the product's files; with a seed every lab is perverse.
+
+        What is in `states` other stages use, too: whoever needs one first makes it.
+        """
         self.seed = seed
         self._product = product
         self.checkout = folder / "checkout"
         shutil.copytree(product, self.checkout)
         self._environment = bare_environment(folder / "home")
-        self._states = folder / "states"
+        self._states = states
+        states.mkdir(exist_ok=True)
+        self._start()
+        self._ports = self._lab("ports.json").read_text()
+        self.make(BARE, self._start)
+        self.make(FINISHED, self._finish)
+        self.take(FINISHED)
+        self.finished = told(self.checkout)
+
+    def _lab(self, name: str) -> Path:
+        return self.checkout / ".lab" / name
+
+    def _start(self) -> None:
         with self.lab():
             pass
-        self.keep(BARE)
+
+    def _finish(self) -> None:
+        self.take(BARE)
         with self.lab():
             done = self.run()
             assert done.returncode == 0, done.stdout + done.stderr
-        self.keep(FINISHED)
-        self.finished = told(self.checkout)
 
     def lab(
         self, task_seconds: float = 0.0, on_line: OnLine | None = None
@@ -67,18 +88,48 @@ class Stage:
             text=True,
         )
 
-    def has(self, name: str) -> bool:
-        """Tell whether a state was kept."""
-        return (self._states / name).exists()
-
-    def keep(self, name: str) -> None:
-        """Keep the state that the lab was stopped in."""
-        shutil.copytree(self.checkout / ".lab", self._states / name)
+    def make(self, name: str, work: Callable[[], object]) -> None:
+        """See to it that a state is kept: the one that the lab was stopped in after the work."""
+        state = self._states / name
+        with state.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not state.exists():
+                work()
+                shutil.copytree(self.checkout / ".lab", state.with_suffix(".new"))
+                state.with_suffix(".new").rename(state)
 
     def take(self, name: str) -> None:
         """Put the checkout into its first state, and the lab into one that was kept."""
         self.clear()
         shutil.copytree(self._states / name, self.checkout / ".lab")
+        self._own_ports()
+        self._own_token()
+
+    def _own_ports(self) -> None:
+        """Let the lab answer where it did before, and nowhere where another one may run now."""
+        theirs, own = (json.loads(text)["api node1"] for text in (self._lab("ports.json").read_text(), self._ports))
+        self._lab("ports.json").write_text(self._ports)
+        if self._lab("packer/.env").exists():
+            text = self._lab("packer/.env").read_text()
+            self._lab("packer/.env").write_text(
+                text.replace(f"https://127.0.0.1:{theirs}/", f"https://127.0.0.1:{own}/")
+            )
+
+    def _own_token(self) -> None:
+        """Let the administrator's token bear the name that this checkout would have given it."""
+        path = self._lab(".groundwork/admin-token.json")
+        if not path.exists():
+            return
+        kept = json.loads(path.read_text())
+        base = self._lab("").resolve()
+        own = "groundwork-" + hashlib.sha256(f"{socket.gethostname()}:{base}".encode()).hexdigest()[:8]
+        world = World(self._lab("world.sqlite"))
+        token = world.get("token", f"root@pam!{kept['token_id']}")
+        assert token is not None
+        world.delete("token", f"root@pam!{kept['token_id']}")
+        world.put("token", f"root@pam!{own}", token)
+        world.close()
+        path.write_text(json.dumps(kept | {"token_id": own}))
 
     def clear(self) -> None:
         """Let the checkout be as it was, without a lab: all but the code, which nobody changes."""

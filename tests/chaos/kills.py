@@ -98,5 +98,5 @@ def on_stage(kill: Callable[[Stage, int], Kill], product: Path, folder: Path, se
     if "stage" not in _made:
         own = folder / str(os.getpid())
         own.mkdir()
-        _made["stage"] = Stage(product, own, seed)
+        _made["stage"] = Stage(product, own, folder / "states", seed)
     return kill(_made["stage"], line)

@@ -37,14 +37,17 @@ BEFORE = {
 def set_before(stage: Stage, step: str) -> None:
     """Put the lab into the state before a step; the first time it is made, from a bare one."""
     name, hindrance = f"before {step}", BEFORE[step]
-    if hindrance is not None and not stage.has(name):
-        stage.take(BARE)
-        with stage.lab() as lab:
-            lab.fault(*hindrance, LASTING)
-            assert stage.run().returncode == 1
-            lab.clear()
-        stage.keep(name)
+    if hindrance is not None:
+        stage.make(name, lambda: _hindered(stage, hindrance))
     stage.take(FINISHED if step == "validation" else BARE if hindrance is None else name)
+
+
+def _hindered(stage: Stage, hindrance: tuple[str, str]) -> None:
+    stage.take(BARE)
+    with stage.lab() as lab:
+        lab.fault(*hindrance, LASTING)
+        assert stage.run().returncode == 1
+        lab.clear()
 
 
 def begins(kind: str, cell: Strike) -> Callable[[int, str, Faults], None]:
