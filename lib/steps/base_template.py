@@ -14,6 +14,7 @@ from lib.steps.cloud_image import CloudImage, Image
 from lib.steps.session import Session
 
 DESTROY = "destroy-base-template"
+ORIGIN = "Groundwork base template, made from "
 DISK_KEYS = ("scsi", "virtio", "sata", "ide", "efidisk")
 DISK_OPTIONS = {"discard": "on", "iothread": "1", "ssd": "1"}
 EFI_OPTIONS = {"efitype": "4m", "pre-enrolled-keys": "0"}
@@ -79,7 +80,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             return UNKNOWN
         config = {
             "name": self._base.name,
-            "description": f"Groundwork base template, made from {image.volume}, lineage {image.lineage}",
+            "description": f"{ORIGIN}{image.volume}, lineage {image.lineage}",
             "tags": self._cluster.proxmox.tag,
             "cores": str(self._base.cores),
             "memory": str(self._base.memory_mib),
@@ -228,8 +229,12 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             yield Problem(f"storage {self._backup}", "takes no backups", f"--backup with one that does: {there}")
 
     def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
-        """Yield the destruction of a finished template; one that never got finished holds nothing to lose."""
-        if self._anew(seen, wanted) and seen.guest is not None and seen.template:
+        """Yield the destruction of what may hold something; only a template of ours that never got finished does not.
+
+        The tag alone does not tell one: clones of guests of ours carry it, too.
+        """
+        made = dict(seen.config).get("description", "").startswith(ORIGIN)
+        if self._anew(seen, wanted) and seen.guest is not None and (seen.template or not made):
             why = "asked for" if self._rebuild else ", ".join(c.attribute for c in self._fatal(seen, wanted))
             disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in (*DISK_KEYS, "unused"))
             yield Danger(

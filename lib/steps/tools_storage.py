@@ -118,13 +118,20 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         return Seen(
             packages=facts.installed(dpkg.stdout),
             features=frozenset(json.loads(info.stdout)["features"]) if info.exit == 0 else None,
-            watchers=() if mapped else facts.watchers(status.stdout),  # what is mapped here we watch ourselves
+            watchers=self._others(facts.watchers(status.stdout), mapped),
             devices=mapped,
             mounted=facts.mounted(found.stdout),
             units=tuple(sorted(facts.digests(sums.stdout).items())),
             enabled=enabled.stdout.strip() == "enabled",
             storage=self._storage(at),
         )
+
+    def _others(self, watchers: tuple[str, ...], mapped: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out ourselves, who watch what is mapped here, perhaps from an address in Ceph's own network."""
+        addresses = dict.fromkeys(watchers)
+        if mapped and len(addresses) < 2:
+            return ()
+        return tuple(each for each in addresses if not mapped or each != self._host.address)
 
     def _storage(self, at: Session) -> tuple[tuple[str, str], ...] | None:
         for row in at.pve.once("/storage"):

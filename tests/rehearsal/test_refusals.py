@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import threading
@@ -137,6 +138,18 @@ def test_an_image_in_use_elsewhere_is_not_mapped_twice(lab: Path, run: Callable[
     assert on_host(lab, run)("rbd", "device", "list") == ""
 
 
+def test_an_image_that_is_mapped_here_and_elsewhere_is_not_mounted(lab: Path, run: Callable[..., Any]) -> None:
+    here, there = on_host(lab, run, "10.10.1.21"), on_host(lab, run, "10.10.1.23")
+    here("rbd", "create", "--size", "16384", "rbd/rbd-iso")
+    there("mkfs.ext4", "-q", there("rbd", "map", "rbd/rbd-iso").strip())
+    there("mkdir", "-p", "/mnt/theirs")
+    there("mount", "/dev/rbd/rbd/rbd-iso", "/mnt/theirs")
+    here("rbd", "map", "rbd/rbd-iso")
+    result = run("foundation")
+    assert result.returncode == 1, result.stdout
+    assert "rbd rbd/rbd-iso: is in use on 10.10.1.23" in result.stdout
+
+
 def test_a_host_that_held_the_image_before_cannot_map_it_beside_the_new_one(
     lab: Path, run: Callable[..., Any], seed: int | None
 ) -> None:
@@ -167,6 +180,29 @@ def test_a_foreign_guest_that_takes_our_number_while_we_run_is_not_touched(stage
             assert "✗ base_template" in said
             assert "VM 9002: is somebody else's ('precious' on node2, without our tag 'groundwork')" in said
         assert client(stage.checkout)("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
+
+
+def test_a_guest_with_our_tag_that_is_no_template_in_the_making_is_not_destroyed(
+    lab: Path, run: Callable[..., Any]
+) -> None:
+    pve = client(lab)
+    pve("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "somebodys-clone", "tags": "groundwork"})
+    result = run("foundation")
+    assert result.returncode == 4, result.stdout
+    assert "--allow destroy-base-template" in result.stdout
+    assert pve("GET", "/nodes/node2/qemu/9002/config")["name"] == "somebodys-clone"
+
+
+def test_an_image_that_is_mapped_already_is_not_mapped_a_second_time(lab: Path, run: Callable[..., Any]) -> None:
+    host = on_host(lab, run, "10.10.1.21")
+    host("rbd", "create", "--size", "16384", "rbd/rbd-iso")
+    device = host("rbd", "map", "rbd/rbd-iso").strip()
+    host("mkfs.ext4", "-q", device)
+    host("mkdir", "-p", "/mnt/rbd-iso")
+    host("mount", device, "/mnt/rbd-iso")
+    result = run("foundation")
+    assert result.returncode == 0, result.stdout
+    assert [row["device"] for row in json.loads(host("rbd", "device", "list", "--format", "json"))] == [device]
 
 
 def test_a_template_with_linked_clones_is_not_destroyed(finished: Path, run: Callable[..., Any]) -> None:

@@ -126,6 +126,9 @@ def start(host: Host, name: str) -> Output:
     if active(host, name):
         return Output()
     text = _text(host, name) or ""
+    absent = _value(text, "ConditionPathExists")
+    if absent.startswith("!") and host.files.exists(absent[1:]):
+        return Output()  # skipped: neither active nor failed, and no hindrance to who requires it (systemd.unit)
     needed = _words(text, "Requires") + _words(text, "BindsTo")
     for other in needed + _words(text, "Wants"):
         if _text(host, other) is None:
