@@ -250,7 +250,9 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         """Read the package index anew; where another apt is at it, wait for that: no option makes `update` wait."""
 
         def look() -> tuple[Result | None, str]:
-            done = host.run(write("apt-get", "update", timeout=at.limit(300), ok=frozenset({0, 100})))
+            done = host.run(
+                write("env", "LC_ALL=C", "apt-get", "update", timeout=at.limit(300), ok=frozenset({0, 100}))
+            )
             held = next((line for line in done.stderr.splitlines() if "Could not get lock" in line), "")
             return None if held else done, held.removeprefix("E: ")
 

@@ -114,6 +114,10 @@ def test_a_host_that_installs_something_itself_is_waited_for(stage: Stage, run: 
         if stage.seed is None:  # else validation may have failed before
             assert "apt-get on 10.10.1.21: did not come within 2 s (last seen: Could not get lock" in short.stdout
         assert run("foundation").returncode == 0
+        updates = [line["argv"] for line in journal(stage.checkout) if "update" in line.get("argv", ())]
+        # where the host speaks another language, apt does too, and its words would not be known again
+        assert updates, "the journal has no update"
+        assert all("LC_ALL=C" in argv for argv in updates), updates
 
 
 def test_another_image_on_our_mount_point_is_left_alone(lab: Path, run: Callable[..., Any]) -> None:
