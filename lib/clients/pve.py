@@ -54,7 +54,7 @@ class Pve:
 
     def now(self) -> float:
         """Return the time by the cluster's clock, in seconds since the epoch: operators' own may differ."""
-        self._connected()
+        self.connect()
         return time.time() + self._reached.ahead
 
     # ------------------------------------------------------------ requests

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import StringIO
 from typing import ClassVar
@@ -37,7 +36,7 @@ class Seen:
     """Access as it is: `enabled`, whether the user may log in; `expires`, epoch seconds by slot.
 
     `current` is the credential of the slot that packer/.env names; `in_pool` says that the pool has the base
-    template, so that rights on it can be proven.
+    template, so that rights on it can be proven. `now` is the cluster's clock, in epoch seconds.
     """
 
     pool: bool
@@ -52,6 +51,7 @@ class Seen:
     valid: bool
     in_pool: bool = False
     lacking: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    now: float = field(default=0.0, repr=False)
 
 
 class PackerUser(Step[Session, Seen, Wanted, Credential]):
@@ -112,6 +112,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             valid=valid,
             in_pool=in_pool,
             lacking=tuple((path, tuple(names)) for path, names in lacking.items()),
+            now=pve.now(),
         )
 
     def _current(self, at: Session) -> Credential | None:
@@ -180,10 +181,10 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
                 yield slot, "privsep", 1
         for slot, expires in seen.expires:
             if not expires:
-                yield slot, "expire", self._expiry()
+                yield slot, "expire", self._expiry(seen)
 
-    def _expiry(self) -> int:
-        return int(time.time()) + self._packer.token_days * DAY
+    def _expiry(self, seen: Seen) -> int:
+        return int(seen.now) + self._packer.token_days * DAY
 
     def _token_changes(self, seen: Seen) -> Iterator[Change]:
         there = dict(seen.expires)
@@ -191,7 +192,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
             yield Change("token", None, f"{self._packer.user}!{self._next(seen)}", refresh=bool(there) and self._always)
         elif self._always:
             yield Change("token", seen.current.token_id, self._next(seen), refresh=True)
-        elif not seen.valid or 0 < there[seen.current.token_id] < time.time() + DAY:
+        elif not seen.valid or 0 < there[seen.current.token_id] < seen.now + DAY:
             yield Change("token", f"{seen.current.token_id} (refused or expiring)", self._next(seen))
 
     def _next(self, seen: Seen) -> str:
@@ -232,7 +233,7 @@ class PackerUser(Step[Session, Seen, Wanted, Credential]):
         """
         slot = self._next(seen)
         path = f"/access/users/{self._packer.user}/token/{slot}"
-        expire = self._expiry()
+        expire = self._expiry(seen)
         there = slot in dict(seen.expires)
         kept = there and wanted.version >= (9, 2)  # 9.1 may have a libpve-access-control that cannot regenerate
         if kept:

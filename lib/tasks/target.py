@@ -166,19 +166,21 @@ def makes_token(target: Target) -> bool:
 def make_token(target: Target, hosts: Hosts) -> Credential:
     """Make the administrator's short-lived token over SSH with pveum, and keep it until it expires.
 
-    Its name is derived from this checkout, so a lost one is replaced and never left behind.
+    Its name is derived from this checkout, so a lost one is replaced and never left behind. When it expires is
+    written down by our clock.
     """
     here = hashlib.sha256(f"{socket.gethostname()}:{target.base}".encode()).hexdigest()[:8]
     token_id = f"groundwork-{here}"
     shell = shell_of(target, hosts)
     add = ("pveum", "user", "token", "add", "root@pam", token_id, "--privsep", "0")
-    expire = int(time.time()) + ADMIN_TOKEN_HOURS * 3600
-    command = write(*add, "--expire", str(expire), "--comment", "groundwork", "--output-format", "json")
+    lasts = ADMIN_TOKEN_HOURS * 3600
+    there = int(shell.run(read("date", "+%s")).stdout)  # it lasts by that clock
+    command = write(*add, "--expire", str(there + lasts), "--comment", "groundwork", "--output-format", "json")
     value = str(json.loads(_added(shell, command, token_id))["value"])
     credential = Credential("root@pam", Secret(value), token_id)
     kept = _kept_at(target)
     kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    body = {"user": "root@pam", "token_id": token_id, "value": value, "expire": expire}
+    body = {"user": "root@pam", "token_id": token_id, "value": value, "expire": int(time.time()) + lasts}
     write_file(kept, json.dumps(body) + "\n")
     return credential
 

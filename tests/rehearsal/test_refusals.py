@@ -84,6 +84,14 @@ def test_hosts_that_agree_on_another_time_than_ours_are_told(lab: Path, run: Cal
     assert "the hosts' clocks are -3600 s from this machine's" in result.stdout
 
 
+def test_tokens_last_by_the_clock_of_the_hosts(lab: Path, run: Callable[..., Any]) -> None:
+    for number in range(1, 5):
+        on_host(lab, run, f"10.10.1.2{number}")("date", "-s", f"@{time.time() + 40 * 86400}")
+    result = run("foundation")
+    assert result.returncode == 0, result.stdout
+    assert "s from this machine's: one of them is wrong" in result.stdout
+
+
 def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, run: Callable[..., Any]) -> None:
     run("lab.start", "--task-seconds", "0")
     host = on_host(checkout, run)

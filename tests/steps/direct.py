@@ -31,6 +31,9 @@ class DirectPve(Pve):
         super().__init__(Api([("node1", 8006)], Tls()), credential, _quiet)
         self._lab = lab
 
+    def connect(self) -> None:
+        pass
+
     def _request(self, method: str, path: str, params: dict[str, object]) -> Any:
         sent = {name: str(value) for name, value in params.items() if value is not None}
         token = f"PVEAPIToken={self.identity}={self._credential.secret.reveal()}"

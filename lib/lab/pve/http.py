@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,7 +42,7 @@ def respond(
     if method not in METHODS:
         return "", Refusal(501, f"method '{method}' not available", bodiless=True).answer()
     try:
-        identity = identify(api, method, path, headers, cookies)
+        identity = identify(api, node, method, path, headers, cookies)
     except Refusal as refusal:
         return "", refusal.answer()
     return identity, api.call(identity, method, path, params, node)
@@ -89,7 +90,7 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         )
         if lost:
             return _cut(request)
-        return _response(_for_ext_js(answer) if request.path.startswith("/api2/extjs") else answer)
+        return _response(_for_ext_js(answer) if request.path.startswith("/api2/extjs") else answer, api.now(node))
 
     app = web.Application(client_max_size=UPLOAD_BYTES)
     app.router.add_route("*", "/{anything:.*}", handle)
@@ -143,7 +144,7 @@ def _for_ext_js(answer: Answer) -> Answer:
     return Answer(200, "OK", answer.body | {"status": answer.status, "success": 0}, answer.upid)
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Answer, now: float) -> web.Response:
     text = "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False)
     kind = "application/json" if answer.body is not None else "text/plain"
     return web.Response(
@@ -152,7 +153,11 @@ def _response(answer: Answer) -> web.Response:
         text=text,
         content_type=kind,
         charset="utf-8",
-        headers={"Cache-Control": "max-age=0", "Server": "pve-api-daemon/3.0"},
+        headers={
+            "Cache-Control": "max-age=0",
+            "Date": formatdate(now, usegmt=True),
+            "Server": "pve-api-daemon/3.0",
+        },
     )
 
 
