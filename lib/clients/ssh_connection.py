@@ -21,6 +21,8 @@ from paramiko.hostkeys import HostKeyEntry, HostKeys
 from lib.errors import AGAIN, UnreachableError
 from lib.secrets import mask
 
+ALIVE_SECONDS = 30  # after so long without a word we give a sign: firewalls forget who says nothing for minutes
+
 
 @dataclass(frozen=True)
 class Login:
@@ -53,6 +55,8 @@ def connect(connection: Connection, limit: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.connect_kwargs["sock"] = sock
         connection.open()
+        assert connection.transport is not None
+        connection.transport.set_keepalive(ALIVE_SECONDS)
     except BaseException:
         if sock is not None:
             sock.close()

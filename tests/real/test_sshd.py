@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
 import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,7 @@ import pytest
 from fabric import Connection
 from paramiko.common import cMSG_CHANNEL_EOF
 
+from lib.clients import ssh_connection
 from lib.clients.ssh import Host
 from lib.clients.ssh_connection import present
 from lib.command import read, write
@@ -68,6 +75,39 @@ def test_who_comes_when_a_connection_is_nearly_made_shares_it(tmp_path: Path, mo
         for each in both:
             each.join(30)
         assert (tmp_path / "sshd" / "log").read_text().count("Accepted publickey") == 2
+        host.close()
+
+
+@contextlib.contextmanager
+def firewall(port: int, seconds: float) -> Iterator[int]:
+    """Pass one connection on, and cut it when the client has been silent for so long; yield where it listens."""
+
+    def pass_on() -> None:
+        client, _ = listening.accept()
+        with client, socket.create_connection(("127.0.0.1", port)) as server:
+            heard = time.monotonic()
+            while (left := heard + seconds - time.monotonic()) > 0:
+                for source in select.select([client, server], [], [], left)[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (server if source is client else client).sendall(data)
+                    heard = time.monotonic() if source is client else heard
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=pass_on)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(30)
+
+
+def test_a_command_that_says_nothing_for_long_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_connection, "ALIVE_SECONDS", 1)
+    with sshd(tmp_path / "sshd") as login, firewall(login.reach["host:22"][1], 2.5) as port:
+        known = tmp_path / "known_hosts"
+        known.write_text(login.known_hosts[0].read_text().replace(str(login.reach["host:22"][1]), str(port)))
+        host = Host("host", replace(login, known_hosts=(known,), reach={"host:22": ("127.0.0.1", port)}), quiet, 60.0)
+        assert host.run(write("sleep", "4")).exit == 0
         host.close()
 
 
