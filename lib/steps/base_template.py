@@ -204,10 +204,17 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         return known and (self._rebuild or any(True for _ in self._fatal(seen, wanted)))
 
     def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
-        """Yield a foreign guest on our VMID, and linked clones that forbid a rebuild."""
+        """Yield a guest on our VMID that is not ours, or not to be known as such, and what forbids a rebuild."""
         if seen.being_made:
             return
-        if seen.guest is not None and not self._mine(seen):
+        if seen.guest is not None and not self._mine(seen) and seen.guest.lock == "create":
+            yield Problem(
+                f"VM {self._base.vmid}",
+                f"was left half made, and whose it is does not show (no task makes it on {seen.guest.node})",
+                f"if nobody needs it, on {seen.guest.node}: "
+                f"qm unlock {self._base.vmid} && qm destroy {self._base.vmid}",
+            )
+        elif seen.guest is not None and not self._mine(seen):
             yield Problem(
                 f"VM {self._base.vmid}",
                 f"is somebody else's ('{seen.guest.name}' on {seen.guest.node}, "
