@@ -154,7 +154,7 @@ def test_a_lost_administrator_token_is_made_anew(finished: Path, run: Callable[.
 
 def test_when_invalid_keeps_a_good_token_and_replaces_a_dead_one(lab: Path, run: Callable[..., Any]) -> None:
     def token() -> str:
-        return re.findall(r"(?m)^PROXMOX_TOKEN=(.+)$", (lab / ".lab/packer/.env").read_text())[0]
+        return str(re.findall(r"(?m)^PROXMOX_TOKEN=(.+)$", (lab / ".lab/packer/.env").read_text())[0])
 
     path = lab / "cluster.toml"
     path.write_text(path.read_text().replace('token_refresh = "always"', 'token_refresh = "when-invalid"'))
