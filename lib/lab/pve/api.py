@@ -131,7 +131,7 @@ class Api:
 
     def now(self, node: str) -> float:
         """Return the time by a node's own clock."""
-        return self.clock() + float((self.world.get("node", node) or {}).get("clock_offset", 0.0))
+        return self.clock() + float((self.world.peek("node", node) or {}).get("clock_offset", 0.0))
 
     def call(self, identity: str, method: str, path: str, params: Mapping[str, Any], node: str) -> Answer:
         """Carry out one request that arrived at `node`, as an identity that has been authenticated."""
