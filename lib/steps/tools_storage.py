@@ -209,10 +209,9 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
         for path, text in wanted.units:
             host.write(path, text.encode(), 0o644)
         host.run(write("systemctl", "daemon-reload"))
-        host.run(write("systemctl", "enable", "--now", wanted.map_unit, timeout=120))
-        if not seen.devices:
-            # unmapped by hand, the image leaves its unit active, and what is active is not started
-            host.run(write("systemctl", "restart", wanted.map_unit, timeout=120))
+        host.run(write("systemctl", "enable", wanted.map_unit))
+        # Unmapped by hand, the image leaves its unit active, and what is active is not started.
+        host.run(write("systemctl", "start" if seen.devices else "restart", wanted.map_unit, timeout=120))
         if seen.mounted is None:
             self._format_if_empty(host)
         host.run(write("mkdir", "-p", self._tools.path))
