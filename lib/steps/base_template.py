@@ -348,7 +348,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
 
     def reason(self, seen: Seen, wanted: Wanted) -> str:
         """Say how much was compared."""
-        return f"VM {self._base.vmid} matches ({len(wanted.config) + 7} attributes compared)"
+        return f"VM {self._base.vmid} matches ({len(wanted.config) + 10} attributes compared)"
 
 
 def _joined(options: Mapping[str, str]) -> str:
