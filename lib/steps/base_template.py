@@ -34,14 +34,12 @@ class Wanted:
 class Seen:
     """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks.
 
-    `backups` are the storages that take backups, looked at only where one is asked for. Of a guest that a
-    task is just making nothing else is known.
+    Of a guest that a task is just making nothing else is known.
     """
 
     guest: facts.Guest | None
     config: tuple[tuple[str, str], ...]
     clones: tuple[str, ...]
-    backups: tuple[str, ...] = ()
     being_made: bool = False
 
     @property
@@ -110,15 +108,11 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
             return Seen(None, (), ())
         config: Mapping[str, Any] = at.pve.get(f"/nodes/{guest.node}/qemu/{guest.vmid}/config")
         ours = tuple(sorted((str(k), str(v).rstrip("\n")) for k, v in config.items() if k not in ("digest", "meta")))
-        seen = Seen(guest, ours, (), self._backups(at))
+        seen = Seen(guest, ours, ())
         return replace(seen, clones=self._clones(at, guest)) if seen.template else seen
 
     def _guest(self, resources: Iterable[Mapping[str, Any]]) -> facts.Guest | None:
         return next((guest for guest in facts.guests(resources) if guest.vmid == self._base.vmid), None)
-
-    def _backups(self, at: Session) -> tuple[str, ...]:
-        rows = at.pve.once("/storage") if self._backup else ()
-        return tuple(sorted({str(row["storage"]) for row in rows if "backup" in str(row.get("content")).split(",")}))
 
     def _clones(self, at: Session, guest: facts.Guest) -> tuple[str, ...]:
         """Return the volumes of other guests that hang on this template's disks."""
@@ -231,9 +225,6 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         elif self._anew(seen, wanted) and ("protection", "1") in seen.config:
             fix = f"if it may go, on its host: qm set {self._base.vmid} --protection 0"
             yield Problem(f"VM {self._base.vmid}", "is protected, and cannot be made anew", fix)
-        elif self._anew(seen, wanted) and self._backup and self._backup not in seen.backups:
-            there = ", ".join(seen.backups) or "there is none: allow `backup` in some storage's content"
-            yield Problem(f"storage {self._backup}", "takes no backups", f"--backup with one that does: {there}")
 
     def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
         """Yield the destruction of what may hold something; only a template of ours that never got finished does not.

@@ -58,7 +58,10 @@ class Deep:
 
 @dataclass(frozen=True)
 class Seen:
-    """The cluster as it is; `deep` is None where a recent slow check is relied on."""
+    """The cluster as it is; `deep` is None where a recent slow check is relied on.
+
+    `backups` are the storages that take backups, looked at only where one is asked for.
+    """
 
     version: tuple[int, int]
     url: str
@@ -68,6 +71,7 @@ class Seen:
     memory: int
     ceph: facts.Ceph
     deep: Deep | None
+    backups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
     def __init__(self, cluster: Cluster, backup: str = "") -> None:
         self._cluster = cluster
         self._needs = rights.administrator(cluster, backup)
+        self._backup = backup
 
     def desired(self, inputs: Inputs) -> Cluster:
         """Want what cluster.toml says."""
@@ -113,7 +118,12 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
             memory=facts.memory(resources),
             ceph=facts.ceph(ceph),
             deep=None if recent else self._deep(at, guests),
+            backups=self._backups(at),
         )
+
+    def _backups(self, at: Session) -> tuple[str, ...]:
+        rows = at.pve.once("/storage") if self._backup else ()
+        return tuple(sorted({str(row["storage"]) for row in rows if "backup" in str(row.get("content")).split(",")}))
 
     # ------------------------------------------------------------ the slow half
 
@@ -223,6 +233,9 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                 got = "missing" if state is None else state.status
                 problem, fix = f"is not available on {host.name} (got {got})", f"`pvesm status` on {host.name}"
                 yield Problem(f"storage {name}", problem, fix, "proxmox.storage")
+        if self._backup and self._backup not in seen.backups:
+            there = ", ".join(seen.backups) or "there is none: allow `backup` in some storage's content"
+            yield Problem(f"storage {self._backup}", "takes no backups", f"--backup with one that does: {there}")
         if seen.ceph.health == "HEALTH_ERR":
             yield Problem(
                 "Ceph",

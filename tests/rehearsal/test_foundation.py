@@ -155,12 +155,14 @@ def test_a_backup_is_made_before_a_template_is_destroyed(finished: Path, run: Ca
     pve = client(finished)
     born = pve("GET", "/nodes/node1/qemu/9002/config")["meta"]
     anew = ("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--backup")
+    before = len(journal(finished))
     for storage in ("nosuch", "rbd"):  # rbd takes no backups
         failed = run(*anew, storage)
         assert failed.returncode == 1
         assert f"storage {storage}: takes no backups\n" in failed.stdout
         assert "--backup with one that does: local" in failed.stdout
         assert pve("GET", "/nodes/node1/qemu/9002/config")["meta"] == born
+    assert "virt-customize" not in str(journal(finished)[before:])  # nothing was begun
     assert run(*anew, "local").returncode == 0
     kept = pve("GET", "/nodes/node1/storage/local/content?content=backup")
     assert {row["vmid"] for row in kept} == {9002}
