@@ -142,15 +142,18 @@ class Runner(Generic[C]):
                 [name for name, node in self._planning.nodes.items() if node.begun and not node.done]
             )
 
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.default_int_handler:  # it is ignored, or somebody else's
-            yield
-            return
-        signal.signal(signal.SIGINT, stop)
+        ours = [  # others are ignored, or somebody else's
+            number
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) is signal.default_int_handler
+        ]
+        for number in ours:
+            signal.signal(number, stop)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number in ours:
+                signal.signal(number, signal.default_int_handler)
 
     def _ready(self) -> list[Node]:
         return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -77,6 +78,7 @@ class OneRun(Executor):
             Exit: with the exit codes of lib/errors.py.
         """
         _open_closed_streams()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is cancelled ends as by Ctrl-C
         try:
             return super().execute(*tasks)
         except Exit:
