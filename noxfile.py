@@ -34,7 +34,8 @@ def test(session: nox.Session) -> None:
     """Run the tests, on two cores in five processes, but for those of `real` and `judges`; `-- …` goes to pytest."""
     install(session, "test")
     others = ("--ignore", "tests/real", "--ignore", "tests/judges")
-    session.run("pytest", "-n", str(WORKERS), "--dist", "worksteal", *others, *session.posargs)
+    once = {"PYTHONDONTWRITEBYTECODE": None}  # else each process would compile the plugins' code anew
+    session.run("pytest", "-n", str(WORKERS), "--dist", "worksteal", *others, *session.posargs, env=once)
 
 
 @nox.session

@@ -16,7 +16,8 @@ from pathlib import Path
 from lib.lab.world import World
 from tests.labs import OnLine, Running, lab_in
 from tests.perverse import settled
-from tests.product import bare_environment, invoke
+from tests.preloaded.client import invoke
+from tests.product import bare_environment
 from tests.worlds import told
 
 BARE = "bare"

@@ -16,7 +16,8 @@ from lib.clients.ssh_connection import Login
 from lib.command import read
 from tests.labs import OnLine, Running, lab_in
 from tests.perverse import settled
-from tests.product import bare_environment, invoke
+from tests.preloaded.client import invoke
+from tests.product import bare_environment
 from tests.rehearsal.test_json import fits
 
 SERVER = "10.10.1.1"
