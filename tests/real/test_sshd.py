@@ -84,7 +84,7 @@ def firewall(port: int, seconds: float) -> Iterator[int]:
 
     def pass_on() -> None:
         client, _ = listening.accept()
-        with client, socket.create_connection(("127.0.0.1", port)) as server:
+        with client, socket.create_connection(("127.0.0.1", port)) as server, contextlib.suppress(ConnectionError):
             heard = time.monotonic()
             while (left := heard + seconds - time.monotonic()) > 0:
                 for source in select.select([client, server], [], [], left)[0]:
