@@ -28,6 +28,13 @@ def edit(checkout: Path, pattern: str, text: str) -> None:
     path.write_text(changed)
 
 
+def be(checkout: Path, kind: str, key: str, facts: dict[str, Any]) -> None:
+    """Let something in the world of a lab that does not run be otherwise."""
+    world = World(checkout / ".lab" / "world.sqlite")
+    world.put(kind, key, (world.get(kind, key) or {}) | facts)
+    world.close()
+
+
 def test_validation_tells_every_problem_at_once_and_nothing_is_begun(
     lab: Path, run: Callable[..., Any], seed: int | None
 ) -> None:
@@ -67,9 +74,7 @@ def test_ceph_that_is_not_well_is_told(
     stage: Stage, run: Callable[..., Any], health: str, code: int, told: str
 ) -> None:
     stage.take(BARE)
-    world = World(stage.checkout / ".lab" / "world.sqlite")
-    world.put("meta", "ceph", (world.get("meta", "ceph") or {}) | {"health": health, "checks": {"PG_DAMAGED": {}}})
-    world.close()
+    be(stage.checkout, "meta", "ceph", {"health": health, "checks": {"PG_DAMAGED": {}}})
     with stage.lab():
         result = run("plan")
         assert result.returncode == code, result.stdout
@@ -102,9 +107,7 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, r
     assert "no-subscription" in refused.stdout
     host("rm", source)
     run("lab.stop")
-    world = World(checkout / ".lab" / "world.sqlite")
-    world.put("host", "node1", (world.get("host", "node1") or {}) | {"apt_removes": ["proxmox-ve"]})
-    world.close()
+    be(checkout, "host", "node1", {"apt_removes": ["proxmox-ve"]})
     removing = run("foundation")
     assert removing.returncode == 4
     assert "apt would remove proxmox-ve" in removing.stdout
@@ -113,9 +116,7 @@ def test_a_host_that_cannot_install_what_is_needed_is_told_how(checkout: Path, r
 
 def test_a_host_that_installs_something_itself_is_waited_for(stage: Stage, run: Callable[..., Any]) -> None:
     stage.take(BARE)
-    world = World(stage.checkout / ".lab" / "world.sqlite")
-    world.put("host", "node1", (world.get("host", "node1") or {}) | {"apt_busy_until": time.time() + 5})
-    world.close()
+    be(stage.checkout, "host", "node1", {"apt_busy_until": time.time() + 5})
     with stage.lab():
         short = run("foundation", "--timeout", "2")
         assert short.returncode == 1
@@ -198,9 +199,7 @@ def test_a_guest_whose_creation_was_broken_off_is_told_with_what_helps(stage: St
     stage.take(BARE)
     with stage.lab():
         client(stage.checkout)("POST", "/nodes/node2/qemu", {"vmid": "9002", "memory": "2048"})
-    world = World(stage.checkout / ".lab" / "world.sqlite")
-    world.put("guest", "9002", (world.get("guest", "9002") or {}) | {"lock": "create"})  # its node has crashed
-    world.close()
+    be(stage.checkout, "guest", "9002", {"lock": "create"})  # its node has crashed
     with stage.lab():
         result = run("foundation")
         assert result.returncode == 1, result.stdout
