@@ -17,7 +17,8 @@ import pytest
 
 from tests.guard.sitecustomize import reached
 from tests.perverse import settled, with_seed
-from tests.product import bare_environment, copy_product, invoke, stop_lab
+from tests.preloaded.client import invoke as preloaded
+from tests.product import bare_environment, copy_product, stop_lab
 from tests.stage import Stage
 
 
@@ -59,6 +60,14 @@ class Run(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
+class Begin(Protocol):
+    """Runs an `invoke` line in a checkout: tests.product.invoke, or what stands for it."""
+
+    def __call__(
+        self, checkout: Path, environment: dict[str, str], *words: str, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
 def _of_all_workers(made: pytest.TempPathFactory) -> Path:
     own = made.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
@@ -95,13 +104,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(checkout: Path, environment: dict[str, str], seed: int | None) -> Run:
+def begin() -> Begin:
+    """Return what `run` begins its lines with: a copy of a process that has the libraries already."""
+    return preloaded
+
+
+@pytest.fixture
+def run(checkout: Path, environment: dict[str, str], seed: int | None, begin: Begin) -> Run:
     """Return a function that runs an `invoke` line in the checkout."""
 
     def run_line(
         *words: str, env: dict[str, str] | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         line = with_seed(words, seed)
-        return settled(lambda: invoke(checkout, environment | (env or {}), *line, timeout=timeout), seed, checkout)
+        return settled(lambda: begin(checkout, environment | (env or {}), *line, timeout=timeout), seed, checkout)
 
     return run_line

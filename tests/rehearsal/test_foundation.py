@@ -12,7 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lib.lab.perverse import NEW_KEY
+from tests.conftest import Begin
+from tests.product import invoke
 from tests.tools import tool
 
 STEPS = ["validation", "tools_storage", "packer_user", "cloud_image", "base_template", "packer_config"]
@@ -50,6 +54,12 @@ def writes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found + [
         line for line in lines if line["kind"] == "sftp" and line["op"] in ("write", "rename", "remove", "mkdir")
     ]
+
+
+@pytest.fixture
+def begin() -> Begin:
+    """Return the real command: what other files run may begin in a copy of a process, not what is run here."""
+    return invoke
 
 
 def test_cold_then_noop_then_deleted_state(lab: Path, run: Callable[..., Any]) -> None:
