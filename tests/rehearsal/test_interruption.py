@@ -228,9 +228,9 @@ def test_everything_renamed_still_works(checkout: Path, run: Callable[..., Any])
     variables = json.loads((checkout / ".lab/packer/variables.json").read_text())
     assert variables["base_vmid"] == 7002
     assert variables["bridge"] == "lan7"
-    told = json.dumps(journal(checkout))
-    for word in ("9002", "vmbr0", "10.10.1.", "rbd-iso", "groundwork;", "packer@pve"):
-        assert not re.search(rf"\b{re.escape(word)}", told.replace("groundwork-", "")), word
+    told = json.dumps([{key: line[key] for key in line if key not in ("t", "ms")} for line in journal(checkout)])
+    for word in (r"9002\b", r"vmbr0\b", r"10\.10\.1\.", r"rbd-iso\b", "groundwork;", r"packer@pve\b"):
+        assert not re.search(rf"\b{word}", told.replace("groundwork-", "")), word
 
 
 def test_a_rehearsal_writes_only_under_its_folder(lab: Path, run: Callable[..., Any]) -> None:
