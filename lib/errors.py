@@ -7,7 +7,7 @@ What is not in this tree is a bug in Groundwork.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 OK = 0
 FAILED = 1
@@ -20,8 +20,7 @@ INTERRUPTED = 130
 AGAIN = "run the same command again: it goes on from where this one stopped"
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong: what about, what, what to do, and where it was written."""
 
     subject: str

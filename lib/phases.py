@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lib.config.model import Cluster
 from lib.engine.step import Step
@@ -20,8 +21,7 @@ from lib.steps.validation import Validation
 AnyStep = Step[Session, Any, Any, Any]
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What a run was asked for beyond the configuration; `keep`: the foundation is only needed, what is old will do."""
 
     root: Path
@@ -33,8 +33,7 @@ class Wish:
     prove: bool = False
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True):
     """A phase: its name, the phases before it, and how its steps follow from configuration and wish."""
 
     name: str

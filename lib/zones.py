@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+
+import msgspec
 
 from lib.config.model import Cluster
 from lib.config.records_model import (
@@ -38,12 +39,11 @@ def tracked_files(folder: Path) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class There:
+class There(msgspec.Struct, frozen=True):
     """What a name server has: the text of each zone's file, and the serial that it answers with."""
 
-    texts: Mapping[str, str] = field(default_factory=dict)
-    serials: Mapping[str, int] = field(default_factory=dict)
+    texts: Mapping[str, str] = {}
+    serials: Mapping[str, int] = {}
 
 
 def render_files(

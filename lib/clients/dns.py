@@ -11,7 +11,6 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import dns.exception
@@ -20,6 +19,7 @@ import dns.message
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import msgspec
 
 from lib.clients.waiting import backoff, pause, together
 
@@ -38,8 +38,7 @@ class Question(NamedTuple):
     type: str
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What came back: NOERROR, NXDOMAIN, SERVFAIL …, or "no answer"; and the records of exactly that name and type.
 
     `ttl` is in seconds, `size` of the message in bytes, `data` dnspython's; `why` says why there is no answer.

@@ -9,11 +9,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import requests
 from proxmoxer import ProxmoxAPI
 from proxmoxer.backends.https import ProxmoxHTTPAuth
@@ -26,8 +26,7 @@ from lib.secrets import Secret
 CONNECTIONS = 6
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """An API token (`user@realm!id` and its secret), or a user and password."""
 
     user: str
@@ -40,8 +39,7 @@ class Credential:
         return f"{self.user}!{self.token_id}" if self.token_id else self.user
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True):
     """How the API's certificate is checked: by CA file, by SHA-256 fingerprint, or (by name) not at all."""
 
     ca_file: Path | None = None

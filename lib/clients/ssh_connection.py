@@ -9,10 +9,10 @@ import contextlib
 import functools
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import paramiko
 from fabric import Config, Connection
 from paramiko.config import SSHConfig
@@ -24,8 +24,7 @@ from lib.secrets import mask
 ALIVE_SECONDS = 30  # after so long without a word we give a sign: firewalls forget who says nothing for minutes
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(msgspec.Struct, frozen=True):
     """How to log in: user, port, key (None: agent and OpenSSH's own keys), and the files of known host keys.
 
     Of those files the first one that knows a host is believed. `reach` maps "address:port" to
@@ -36,7 +35,7 @@ class Login:
     port: int = 22
     key: Path | None = None
     known_hosts: tuple[Path, ...] = ()
-    reach: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    reach: Mapping[str, tuple[str, int]] = {}
     prefix: tuple[str, ...] = ()
 
 
@@ -146,8 +145,7 @@ def _chain(connection: Connection) -> Iterator[Connection]:
         yield from _chain(connection.gateway)
 
 
-@dataclass(frozen=True)
-class HostKey:
+class HostKey(msgspec.Struct, frozen=True):
     """A host's public key as it presents itself: its name in known_hosts, type, base64 text, SHA-256 fingerprint.
 
     `known` is None where no key of that type is known, and tells else whether it is this one.

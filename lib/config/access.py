@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from lib.secrets import Secret
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """API hosts in order, credentials, TLS, SSH; from `.env` and the process environment."""
 
     hosts: tuple[tuple[str, int], ...]

@@ -6,8 +6,9 @@ import io
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from lib.config.access import Access
 from lib.errors import ConfigurationError, Problem
@@ -37,8 +38,7 @@ TOKEN = re.compile(r"([^\s!=:/]+@[^\s!=:/]+![A-Za-z][\w.-]*)=([0-9a-fA-F]{8}(?:-
 FINGERPRINT = re.compile(r"[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31}")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What was said, by key, and where each key was said; paths are relative to `root`."""
 
     root: Path

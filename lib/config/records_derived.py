@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import msgspec
 
 from lib.config.guests import GROUPS, counted, group_of, written
 from lib.config.model import Cluster
@@ -36,8 +37,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 LONGEST_TEXT = 4096  # bytes; an answer has to fit into one message
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """A record and where it comes from: a table of records.toml, or a key of cluster.toml."""
 
     record: Record

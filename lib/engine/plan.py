@@ -5,8 +5,9 @@ Nothing here looks at the world or changes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from lib.engine.step import Change
 from lib.errors import Problem
@@ -15,17 +16,16 @@ from lib.secrets import mask
 Outcome = Literal["unchanged", "changed", "refreshed", "pending", "failed", "blocked", "refused"]
 
 
-@dataclass
-class StepResult:
+class StepResult(msgspec.Struct):
     """What became, or would become, of one step. `seconds` is wall time, observation included."""
 
     name: str
     outcome: Outcome
     reason: str = ""
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = []
     seconds: float = 0.0
     error: Problem | None = None
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str] = []
 
     def document(self) -> dict[str, Any]:
         """Return the step as it stands in `--json`."""
@@ -68,8 +68,7 @@ def overall(outcomes: list[Outcome]) -> Outcome:
     return "unchanged"
 
 
-@dataclass
-class PhaseResult:
+class PhaseResult(msgspec.Struct):
     """A phase's steps in the order in which they are listed."""
 
     name: str
@@ -81,15 +80,14 @@ class PhaseResult:
         return overall([step.outcome for step in self.steps])
 
 
-@dataclass
-class RunResult:
+class RunResult(msgspec.Struct):
     """One run: what was asked, where, and what became of it; `problems` say why it did not begin, or not end."""
 
     command: str
     target: str
     phases: list[PhaseResult]
     seconds: float = 0.0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
 
     @property
     def outcome(self) -> Outcome:

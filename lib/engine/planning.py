@@ -6,16 +6,17 @@ Looks at nothing and applies nothing; `runner` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.engine.plan import StepResult
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
 from lib.errors import GroundworkError, Problem
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """The flags that hold for a whole run.
 
     `deep` relies on no recent check; without `guard` nothing is refused, for nothing is meant to be done;
@@ -34,8 +35,7 @@ class Options:
     needed: frozenset[str] = frozenset()
 
 
-@dataclass
-class Node:
+class Node(msgspec.Struct):
     """A step in a run, and what is known of it; `age` of the check that a recent one relies on, in seconds."""
 
     step: Step[Any, Any, Any, Any]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
+
+import msgspec
 
 from lib.errors import Problem
 
@@ -29,8 +30,7 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One attribute that differs; before or after is None where there is or will be nothing.
 
     `refresh` marks what is renewed at every run and is therefore no drift.
@@ -42,8 +42,7 @@ class Change:
     refresh: bool = False
 
 
-@dataclass(frozen=True)
-class Danger:
+class Danger(msgspec.Struct, frozen=True):
     """A part of a plan that is refused unless the user allows it by `override`."""
 
     override: str

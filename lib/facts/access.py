@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 # What is needed there is needed on everything below, so it must propagate.
 THROUGHOUT = ("/nodes", "/vms")
 
 
-@dataclass(frozen=True)
-class Acl:
+class Acl(msgspec.Struct, frozen=True):
     """One entry of GET /access/acl."""
 
     path: str

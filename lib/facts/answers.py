@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
+
+import msgspec
 
 from lib.config.records_derived import encoded
 from lib.config.records_model import Record, is_wildcard, pointer
@@ -34,8 +35,7 @@ class Reply(Protocol):
     def size(self) -> int: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a name and type are answered with: how it was answered where it is not NOERROR, seconds, and data."""
 
     data: Data
@@ -48,8 +48,7 @@ class Answer:
         return ", ".join(sorted(map(spoken, self.data))) or "nothing of this type"
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """What was not answered as wanted, and by which way."""
 
     key: Key

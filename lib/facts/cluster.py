@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True)
-class Guest:
+
+class Guest(msgspec.Struct, frozen=True):
     """A guest as /cluster/resources shows it: what is in its configuration at once, name and status seconds later."""
 
     vmid: int
@@ -39,8 +39,7 @@ def guests(resources: Iterable[Mapping[str, Any]]) -> tuple[Guest, ...]:
     return tuple(found[vmid] for vmid in sorted(found))
 
 
-@dataclass(frozen=True)
-class StorageSeen:
+class StorageSeen(msgspec.Struct, frozen=True):
     """A storage on one node: status as Proxmox says it, sizes in bytes."""
 
     node: str
@@ -66,8 +65,7 @@ def memory(resources: Iterable[Mapping[str, Any]]) -> int:
     return sum(by_node.values())
 
 
-@dataclass(frozen=True)
-class Membership:
+class Membership(msgspec.Struct, frozen=True):
     """Quorum and the nodes that are online."""
 
     quorate: bool
@@ -99,8 +97,7 @@ def version_of_tool(pveversion: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-@dataclass(frozen=True)
-class Ceph:
+class Ceph(msgspec.Struct, frozen=True):
     """Ceph's health word and how full it is."""
 
     health: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 HOSTS = "/etc/hosts"
 DEBIAN = (".dpkg-dist", ".dpkg-old", ".dpkg-new")  # what Debian's own start leaves out of its folder
@@ -22,19 +23,18 @@ class Setting(NamedTuple):
     value: str
 
 
-@dataclass
-class Read:
+class Read(msgspec.Struct):
     """What a dnsmasq reads: settings, lines as in /etc/hosts (path, text), and all files and folders that are named.
 
     `files` are those with settings; `folders` have such files: by path the ends of names that are left out (`.old`)
     or wanted (`*.conf`).
     """
 
-    settings: list[Setting] = field(default_factory=list)
-    hosts: list[tuple[str, str]] = field(default_factory=list)
-    named: list[str] = field(default_factory=list)
-    files: set[str] = field(default_factory=set)
-    folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: list[Setting] = []
+    hosts: list[tuple[str, str]] = []
+    named: list[str] = []
+    files: set[str] = set()
+    folders: dict[str, tuple[str, ...]] = {}
 
     def values(self, *keys: str) -> list[str]:
         """Return what the settings say under these keys."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from ipaddress import ip_address
+
+import msgspec
 
 from lib.config.records_model import Record, is_wildcard, is_within, pointer
 from lib.facts.dnsmasq_files import HOSTS, Read
@@ -21,8 +22,7 @@ WHOM = ("server", "local")  # who is asked for what is not written out
 Said = tuple[str, str, tuple[str | int, ...]]  # name, type, data
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A place that answers for one of our names, and whether it says just what we say."""
 
     place: str

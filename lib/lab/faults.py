@@ -7,7 +7,8 @@ breaks in its own way; how something breaks is not here.
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+
+import msgspec
 
 from lib.lab.world import Document, World
 
@@ -33,8 +34,7 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """One fault: its kind, the subjects it is for, and how often it strikes (0: until cleared)."""
 
     kind: str

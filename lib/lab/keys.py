@@ -11,9 +11,9 @@ import datetime
 import ipaddress
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -25,8 +25,7 @@ PASSWORD_FILE = "root_password"
 YEARS = datetime.timedelta(days=3650)
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """Everything by file, and what is needed as text. `certificates` are by node name."""
 
     ca: str

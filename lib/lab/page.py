@@ -9,10 +9,10 @@ import contextlib
 import json
 import shlex
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lib.lab.dns import service
@@ -33,8 +33,7 @@ _TEMPLATES = Environment(
 )
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line of the journal as the page shows it; `at` is unknown (None) before the lab's last start."""
 
     at: float | None

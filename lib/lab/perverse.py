@@ -11,10 +11,11 @@ requests of several threads arrive.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import random
 import re
 from typing import Any
+
+from msgspec.structs import replace
 
 from lib.lab.pve.answers import Answer
 from lib.lab.world import Document, World
@@ -79,7 +80,7 @@ class Mischief:
             if data and self._random.random() < TWICE:
                 data.append(self._random.choice(data))
             self._random.shuffle(data)
-        return dataclasses.replace(answer, body=answer.body | {"data": data})
+        return replace(answer, body=answer.body | {"data": data})
 
     def _twisted(self, entry: dict[str, Any]) -> dict[str, Any]:
         if str(entry.get("id")).startswith(("qemu/", "lxc/")) and self._random.random() < UNTOLD:

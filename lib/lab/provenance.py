@@ -6,15 +6,15 @@ is declared holds for the path or the program as a whole; lib/lab/tally.py count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+import msgspec
 
 Kind = Literal["recording", "official schema", "real tool", "belief"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True):
     """What an answer rests on; a belief says in a few words what is believed."""
 
     kind: Kind

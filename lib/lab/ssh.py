@@ -15,11 +15,11 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
+import msgspec
 
 from lib.lab import faults as fault
 from lib.lab.programs import scripts
@@ -39,8 +39,7 @@ SEEN_AS_HUNG = 86400.0
 FOLLOWED_SECONDS = 0.02  # how often a script is looked after that somebody waits for
 
 
-@dataclass(frozen=True)
-class Shell:
+class Shell(msgspec.Struct, frozen=True):
     """What the sessions of one host share: the host, how a program is run, and where it is written down.
 
     `settle` lets scripts run as far as they get.

@@ -12,8 +12,9 @@ import itertools
 import re
 import time
 import uuid
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lib.config.addresses import users
 from lib.config.model import Cluster, Host
@@ -61,8 +62,7 @@ SERVICES = ("corosync", "pve-cluster", "pvedaemon", "pveproxy", "pvestatd", "ssh
 REACHABLE = ("deb.debian.org", "download.proxmox.com", "enterprise.proxmox.com")
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """How the lab is made: PVE release ("8.4" or "9.2"), number of hosts (0: as in cluster.toml), speed of tasks."""
 
     pve: str = "9.2"

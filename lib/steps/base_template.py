@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.config.model import Cluster
 from lib.engine.step import UNKNOWN, Change, Danger, Inputs, Step, Unknown
@@ -22,16 +24,14 @@ EFI_OPTIONS = {"efitype": "4m", "pre-enrolled-keys": "0"}
 SETS = {"net0": "net0", "disk options": "scsi0", "EFI disk options": "efidisk0", "cloud-init drive": "ide2"}
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """The template as it should be: image, and configuration keys as Proxmox shows them."""
 
     image: Image
     config: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The guest of our VMID, where there is one, its configuration, and the volumes cloned from its disks.
 
     Of a guest that a task is just making nothing else is known.
@@ -48,8 +48,7 @@ class Seen:
         return ("template", "1") in self.config
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """What Packer clones."""
 
     vmid: int

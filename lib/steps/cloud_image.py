@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lib.clients.ssh import Host
 from lib.command import Command, read, write
@@ -26,8 +27,7 @@ LINEAGE = re.compile(r"-([0-9a-f]{12})\.qcow2$")
 FILE = "images.cloud.file"
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """The image that templates are made from: its volume id, its node, and what it was made of."""
 
     volume: str
@@ -35,8 +35,7 @@ class Image:
     lineage: str
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The image as it is: there or not, whether its digest is right (None: not looked at), and leftovers.
 
     `older` is another one of ours that is used in its place, `newer` the digest that is published.

@@ -12,9 +12,10 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NoReturn
+
+import msgspec
 
 from lib.clients.ssh import Host
 from lib.clients.waiting import OnWait, wait_for
@@ -31,8 +32,7 @@ SCRIPT_SECONDS = 10.0
 PROOF_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """What is deployed: the text of `dns.file`, zone files to write first, old ones to remove when all is right.
 
     `old` tells that there is a `dns.file` already.

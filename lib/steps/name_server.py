@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import ClassVar
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.clients.ssh import Host
 from lib.clients.waiting import together
@@ -28,8 +30,7 @@ NOT_HERE = (1, 127)  # systemctl where systemd did not boot the host, and no suc
 RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
 
-@dataclass(frozen=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """How the service is told something: the words before and after the verb.
 
     `ends` of names are what dnsmasq leaves out of the folder of ours (`.old`), or takes alone (`*.conf`).
@@ -44,8 +45,7 @@ class Control:
         return (*self.before, verb, *self.after)
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The name server as it is.
 
     `state` is what is wrong with the service, `config` what is wrong with its configuration as it is on its disk;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+import msgspec
 
 from lib.clients.pve_session import Credential
 from lib.config.model import Cluster
@@ -22,8 +23,7 @@ FILES = ("packer/.env", "packer/variables.json")
 MODE = 0o600
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True):
     """A file: its path below the base folder, its mode, and its text (a secret: it may hold a token)."""
 
     path: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from lib.clients.pve import Pve
 from lib.clients.pve_session import Credential
@@ -12,8 +13,7 @@ from lib.clients.ssh import Host, Hosts
 from lib.clients.waiting import OnWait
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One API session, one SSH connection per host, and the folder that rendered files go to.
 
     `name_server` is where zones are deployed, `dns_at` the address and port where it answers.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
+
+import msgspec
 
 from lib.clients.ssh import Host
 from lib.clients.waiting import wait_for
@@ -33,8 +34,7 @@ MARK = "groundwork-formatting"  # on the RBD image from before mkfs begins until
 PACKAGES = ("libguestfs-tools", "dhcpcd-base")  # the second one on PVE 9: else virt-customize has no network there
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What has to be on the storage host: packages, unit files by path, and the storage's settings."""
 
     packages: frozenset[str]
@@ -43,8 +43,7 @@ class Wanted:
     map_unit: str
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What is on the storage host. `features` are the RBD image's; None where there is no image."""
 
     packages: frozenset[str]
@@ -57,8 +56,7 @@ class Seen:
     storage: tuple[tuple[str, str], ...] | None
 
 
-@dataclass(frozen=True)
-class ImportStorage:
+class ImportStorage(msgspec.Struct, frozen=True):
     """A directory storage that takes images: its id, its node, the folder of its import content."""
 
     storage: str

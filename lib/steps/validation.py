@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lib.clients.ssh import Host as Shell
 from lib.clients.waiting import together
@@ -26,8 +27,7 @@ OLDEST = (8, 4)
 GIB = 2**30
 
 
-@dataclass(frozen=True)
-class HostSeen:
+class HostSeen(msgspec.Struct, frozen=True):
     """One host from near: what only a slow look shows. `skew` is seconds ahead of this machine."""
 
     name: str
@@ -42,8 +42,7 @@ class HostSeen:
     failed: Problem | None = None
 
 
-@dataclass(frozen=True)
-class Deep:
+class Deep(msgspec.Struct, frozen=True):
     """The slow half of the checks."""
 
     hosts: tuple[HostSeen, ...]
@@ -56,8 +55,7 @@ class Deep:
         return told[(len(told) - 1) // 2]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The cluster as it is; `deep` is None where a recent slow check is relied on.
 
     `backups` are the storages that take backups, looked at only where one is asked for.
@@ -74,8 +72,7 @@ class Seen:
     backups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Validated:
+class Validated(msgspec.Struct, frozen=True):
     """What later steps may rely on: the PVE version that answers, and the URL that it answers at."""
 
     version: tuple[int, int]

@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import ClassVar
 
 import dns.exception
+import msgspec
 
 from lib.clients.dns import Question, Resolver
 from lib.command import read
@@ -35,8 +35,7 @@ RESTARTED = "restarted: DNS and DHCP pause for a moment"  # dnsmasq reads record
 SETTINGS = re.compile(r"^\s*(?:options|include|acl|view|controls|key|logging|server)\b.*", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(msgspec.Struct, frozen=True):
     """What the name server answers, by each way; `long` are the answers that UDP has no room for."""
 
     udp: Mapping[Key, Answer]
@@ -49,8 +48,7 @@ class Answers:
         return list(facts.differences(want, self.udp, self.tcp, self.long))
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What is deployed and what is answered.
 
     `text` is that of `dns.file` (None: there is none), `zones` are the texts in our zone folder by path;

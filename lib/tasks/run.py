@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from invoke import Exit
 
 from lib.clients.cluster_lock import cluster_lock
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 EXIT = {"failed": FAILED, "refused": REFUSED}
 
 
-@dataclass(frozen=True)
-class Flags:
+class Flags(msgspec.Struct, frozen=True):
     """What was typed, checked; the same for every phase task."""
 
     dry_run: bool = False

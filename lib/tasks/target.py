@@ -12,8 +12,10 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.clients.pve_session import Credential, Tls
 from lib.clients.ssh import Host, Hosts
@@ -31,8 +33,7 @@ ADMIN_TOKEN_HOURS = 12
 CA_ON_HOST = "/etc/pve/pve-root-ca.pem"
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a run goes: its name in reports, the folder its files go to, and how it is reached.
 
     `ssh` are the addresses of the cluster's hosts, API hosts first: any of them may be logged in to.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from lib.clients.ssh import Hosts
 from lib.clients.ssh_connection import present

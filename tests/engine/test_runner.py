@@ -7,11 +7,12 @@ import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from lib.engine.evidence import Evidence
 from lib.engine.plan import PhaseResult, RunResult, StepResult

@@ -8,13 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
 from fabric import Connection
+from msgspec.structs import replace
 from paramiko.common import cMSG_CHANNEL_EOF
 
 from lib.clients import ssh_connection

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True)
-class Rr:
+class Rr(msgspec.Struct, frozen=True):
     """One resource record; `name` has no dot at its end, `data` is as in a zone file, its names whole."""
 
     name: str
@@ -15,8 +14,7 @@ class Rr:
     data: str
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is said: the code, and the records of each section; `truncated` says nothing but that it is too long."""
 
     rcode: str = "NOERROR"

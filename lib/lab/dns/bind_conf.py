@@ -9,7 +9,8 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from lib.lab.dns.answer import ConfigurationRefusedError
 from lib.lab.dns.bind_options import OPTIONS, STATEMENTS, ZONE
@@ -22,8 +23,7 @@ MATCH_LISTS = re.compile(r"allow-(?!new)|listen-on|also-notify|blackhole|match-"
 TOKEN = re.compile(r'\s+|//[^\n]*|#[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"|[{};]|[^\s{};"]+|"', re.DOTALL)
 
 
-@dataclass
-class Clause:
+class Clause(msgspec.Struct):
     """A statement: its words, what is in its braces, and where it stands."""
 
     words: list[str]
@@ -41,20 +41,18 @@ class Clause:
         return next((each.words[1] for each in self.inner or [] if each.name == name and len(each.words) > 1), "")
 
 
-@dataclass(frozen=True)
-class ZoneClause:
+class ZoneClause(msgspec.Struct, frozen=True):
     """A zone that is served: its name in lower case, and the file."""
 
     name: str
     file: str
 
 
-@dataclass
-class Configuration:
+class Configuration(msgspec.Struct):
     """All statements, includes expanded, and what of them matters here."""
 
-    clauses: list[Clause] = field(default_factory=list)
-    zones: list[ZoneClause] = field(default_factory=list)
+    clauses: list[Clause] = []
+    zones: list[ZoneClause] = []
     recursion: bool = True
     folder: str = ""  # that relative file names are in
 

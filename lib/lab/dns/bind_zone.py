@@ -9,7 +9,6 @@ import bisect
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import dns.exception
@@ -22,6 +21,7 @@ import dns.tokenizer
 import dns.transaction
 import dns.zone
 import dns.zonefile
+import msgspec
 
 from lib.lab.dns.answer import Rr
 from lib.lab.dns.texts import Texts
@@ -37,14 +37,13 @@ class ZoneRefusedError(Exception):
     """A zone does not load; the text is what named-checkzone prints."""
 
 
-@dataclass
-class Zone:
+class Zone(msgspec.Struct):
     """A loaded zone: records by name (no dot at its end, lower case) and type, and every name that is there."""
 
     name: str
     serial: int = 0
-    records: dict[str, dict[str, list[Rr]]] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
+    records: dict[str, dict[str, list[Rr]]] = {}
+    names: set[str] = set()
 
     @property
     def soa(self) -> Rr:

@@ -9,7 +9,8 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from lib.lab.dns.answer import ConfigurationRefusedError
 from lib.lab.dns.dnsmasq_options import EITHER, NOT_SIMULATED, NUMBERS, PLAIN, VALUED
@@ -22,8 +23,7 @@ ESCAPES = {"t": "\t", "n": "\n", "b": "\b", "r": "\r", "e": "\033", '"': '"', "\
 HIDDEN = 0xE000  # what a quoted character is moved by, so that it means nothing but itself
 
 
-@dataclass
-class HostRecord:
+class HostRecord(msgspec.Struct):
     """Names for one IPv4 and one IPv6 address; the first name of an address is its PTR."""
 
     names: list[str]
@@ -32,8 +32,7 @@ class HostRecord:
     ttl: int | None = None
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(msgspec.Struct, frozen=True):
     """A line of server=, local= or address= for one domain; `kind`: 4, 6, zero, resolv, upstream or local."""
 
     domain: str
@@ -42,18 +41,17 @@ class Server:
     value: str = ""
 
 
-@dataclass
-class Settings:
+class Settings(msgspec.Struct):
     """What a configuration says about names."""
 
-    hosts: list[HostRecord] = field(default_factory=list)
-    aliases: dict[str, tuple[str, int | None]] = field(default_factory=dict)
-    texts: list[tuple[str, list[str]]] = field(default_factory=list)
-    services: list[tuple[str, str]] = field(default_factory=list)  # name and data
-    pointers: list[tuple[str, str]] = field(default_factory=list)
-    servers: list[Server] = field(default_factory=list)
-    hosts_files: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)  # the options that were given
+    hosts: list[HostRecord] = []
+    aliases: dict[str, tuple[str, int | None]] = {}
+    texts: list[tuple[str, list[str]]] = []
+    services: list[tuple[str, str]] = []  # name and data
+    pointers: list[tuple[str, str]] = []
+    servers: list[Server] = []
+    hosts_files: list[str] = []
+    flags: set[str] = set()  # the options that were given
     local_ttl: int = 0
     domain: str = ""
     resolv_file: str = "/etc/resolv.conf"

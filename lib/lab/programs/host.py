@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lib.lab.files import Files
 from lib.lab.pve import cluster
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from lib.lab.pve.api import Api
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """How a program ended: exit code, what it printed, and the seconds it takes on real hardware."""
 
     exit: int = 0

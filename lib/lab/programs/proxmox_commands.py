@@ -6,14 +6,14 @@ As in PVE::CLI::qm, PVE::CLI::pveum and PVE::CLI::pvesm, a subcommand is a reque
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lib.lab.programs import proxmox_text as text
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One subcommand: the request it makes, the operands it takes, and how the answer is shown."""
 
     method: str

@@ -10,7 +10,8 @@ import itertools
 import posixpath
 import re
 import shlex
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from lib.lab.dns import service
 from lib.lab.programs import blocks

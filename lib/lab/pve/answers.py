@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 UNVERIFIED = "Parameter verification failed."
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One answer. `body` is None where nothing is sent; `upid` names the task that the request started.
 
     `failed` is set where the request waits for that task: what a failure of it is told with.

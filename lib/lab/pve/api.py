@@ -11,8 +11,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from lib.lab.faults import Faults
 from lib.lab.pve import (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from lib.lab.files import Files
 from lib.lab.provenance import Provenance
@@ -14,7 +15,6 @@ from lib.lab.pve.rights import Caller
 from lib.lab.world import World
 
 
-@dataclass
 class Call(Caller):
     """One request, as its handler sees it. `params` are checked and typed; `node` is where it is carried out.
 
@@ -27,7 +27,7 @@ class Call(Caller):
     params: dict[str, Any]
     ticket_key: bytes = b""
     started: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
     failed: str | None = None
 
     def __getitem__(self, name: str) -> Any:
@@ -73,8 +73,7 @@ Rule = tuple[Any, ...]
 Handler = Callable[[Call], Any]
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One method of one path."""
 
     method: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from lib.lab.pve.cpu_models import need_model
 
@@ -33,8 +34,7 @@ NET_MODELS = (
 )
 
 
-@dataclass(frozen=True)
-class PropertyString:
+class PropertyString(msgspec.Struct, frozen=True):
     """A declaration (see params.py) and its aliases.
 
     An alias names the key that is meant, and the key that takes the alias itself as its value, or "".
@@ -42,7 +42,7 @@ class PropertyString:
     """
 
     declaration: str
-    aliases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, str]] = {}
     need: Callable[[Mapping[str, Any]], None] | None = None
 
 

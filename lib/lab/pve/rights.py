@@ -8,7 +8,8 @@ a token's rights are cut down to its user's, membership in a pool adds the pool'
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from lib.lab.pve.answers import denied
 from lib.lab.world import Document, World
@@ -184,8 +185,7 @@ class Rights:
         return {path: held for path, held in found.items() if held}
 
 
-@dataclass
-class Caller:
+class Caller(msgspec.Struct):
     """Whoever asks for something: what he may, and the refusal where he may not."""
 
     identity: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.replay.belongings import put_disk
@@ -24,8 +25,7 @@ _Key = tuple[str, str, str, str]  # type, id, identity, exit status
 _Known = tuple[int, _Key, Mapping[str, Any] | None]  # the exchange at (or before) which it ran; as listed
 
 
-@dataclass(frozen=True)
-class Unrecorded:
+class Unrecorded(msgspec.Struct, frozen=True):
     """A task that no exchange began; it ended before the exchange `before` was sent."""
 
     before: int

@@ -10,9 +10,10 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lib.lab.programs import proxmox
 
@@ -32,8 +33,7 @@ _BLANKS = (
 )
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One request and its recorded answer; `data` is what a good answer carries, `task` what became of its task."""
 
     identity: str
@@ -60,13 +60,12 @@ class Exchange:
         return re.fullmatch(pattern, self.path) if self.method == method else None
 
 
-@dataclass
-class Result:
+class Result(msgspec.Struct):
     """One exchange or command: what was sent, and in what the answer differs from the recorded one."""
 
     number: int
     sent: str
-    differences: list[str] = field(default_factory=list)
+    differences: list[str] = []
 
     @property
     def agrees(self) -> bool:
