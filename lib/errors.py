@@ -21,12 +21,16 @@ AGAIN = "run the same command again: it goes on from where this one stopped"
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong: what about, what, what to do, and where it was written."""
+    """One thing that is wrong: what about, what, what to do, and where it was written.
+
+    `refused`: it is nothing that failed, but that a guard forbids, whatever is allowed.
+    """
 
     subject: str
     problem: str
     fix: str = ""
     where: str = ""
+    refused: bool = False
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""
@@ -68,7 +72,7 @@ class UsageError(GroundworkError):
 
 
 class RefusedError(GroundworkError):
-    """A guard refused the plan; the fix names the one override."""
+    """A guard refused the plan; the fix names the one override, if there is one."""
 
     exit_code = REFUSED
 

@@ -95,6 +95,8 @@ class Planning:
         problems = [self._located(problem) for problem in node.step.problems(node.seen, node.wanted)]
         if problems:
             self.fail(node, _joined(node.step.name, problems))
+        if self._options.guard and any(problem.refused for problem in problems):
+            node.result.outcome = "refused"
         return bool(problems)
 
     def _compare(self, node: Node) -> None:
@@ -153,8 +155,8 @@ class Planning:
         self.outputs.pop(node.step.name, None)
 
     def refuse(self) -> bool:
-        """Refuse the plan as a whole where a danger is not allowed; return whether it was."""
-        refused = [node for node in self.nodes.values() if self.refuse_one(node)]
+        """Refuse the plan as a whole where a part of it is not allowed; return whether it was."""
+        refused = [node for node in self.nodes.values() if self.refuse_one(node) or node.result.outcome == "refused"]
         return bool(refused)
 
     def refuse_one(self, node: Node) -> bool:
@@ -164,16 +166,18 @@ class Planning:
         dangers = self._refused(node)
         if not dangers:
             return False
-        names = ",".join(dict.fromkeys(danger.override for danger in dangers))
         what = "; ".join(danger.what for danger in dangers)
-        problem = Problem(node.step.name, f"refused: {what}", f"if that is what you want, add --allow {names}")
-        self.fail(node, problem)
+        fixes = [danger.fix for danger in dangers if not danger.override]
+        if names := ",".join(dict.fromkeys(danger.override for danger in dangers if danger.override)):
+            fixes.append(f"if that is what you want, add --allow {names}")
+        self.fail(node, Problem(node.step.name, f"refused: {what}", "\n".join(fixes)))
         node.result.outcome = "refused"
         return True
 
     def _refused(self, node: Node) -> list[Danger]:
         """Return what of a step's plan is not allowed."""
-        return [d for d in node.step.dangers(node.seen, node.wanted) if d.override not in self._options.allow]
+        allowed = self._options.allow - {""}
+        return [danger for danger in node.step.dangers(node.seen, node.wanted) if danger.override not in allowed]
 
     def upstream(self, node: Node, test: Callable[[Node], bool]) -> bool:
         """Tell whether the test holds for a step that this one needs."""

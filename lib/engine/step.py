@@ -43,10 +43,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Danger(msgspec.Struct, frozen=True):
-    """A part of a plan that is refused unless the user allows it by `override`."""
+    """A part of a plan that is refused unless the user allows it by `override`; without one, always: with a `fix`."""
 
     override: str
     what: str
+    fix: str = ""
 
 
 class Inputs:

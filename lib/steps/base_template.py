@@ -197,7 +197,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         return known and (self._rebuild or any(True for _ in self._fatal(seen, wanted)))
 
     def problems(self, seen: Seen, wanted: Wanted) -> Iterator[Problem]:
-        """Yield a guest on our VMID that is not ours, or not to be known as such, and what forbids a rebuild."""
+        """Yield a guest on our VMID that is not ours, or not to be known as such."""
         if seen.being_made:
             return
         if seen.guest is not None and not self._mine(seen) and seen.guest.lock == "create":
@@ -206,6 +206,7 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 f"was left half made, and whose it is does not show (no task makes it on {seen.guest.node})",
                 f"if nobody needs it, on {seen.guest.node}: "
                 f"qm unlock {self._base.vmid} && qm destroy {self._base.vmid}",
+                refused=True,
             )
         elif seen.guest is not None and not self._mine(seen):
             yield Problem(
@@ -214,30 +215,32 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
                 f"without our tag '{self._cluster.proxmox.tag}')",
                 "set another images.base.vmid in cluster.toml; foreign guests are never touched",
                 "images.base.vmid",
+                refused=True,
             )
-        elif self._anew(seen, wanted) and seen.clones:
-            yield Problem(
-                f"VM {self._base.vmid}",
-                f"cannot be made anew while {len(seen.clones)} linked clones hang on it ({', '.join(seen.clones[:4])})",
-                "destroy those guests, or make them full clones (move their disks), then run again",
-            )
-        elif self._anew(seen, wanted) and ("protection", "1") in seen.config:
-            fix = f"if it may go, on its host: qm set {self._base.vmid} --protection 0"
-            yield Problem(f"VM {self._base.vmid}", "is protected, and cannot be made anew", fix)
 
     def dangers(self, seen: Seen, wanted: Wanted) -> Iterator[Danger]:
-        """Yield the destruction of what may hold something; only a template of ours that never got finished does not.
+        """Yield what forbids a rebuild, and the destruction of what may hold something.
 
-        The tag alone does not tell one: clones of guests of ours carry it, too.
+        Only a template of ours that never got finished does not; the tag alone does not tell one: clones of guests of
+        ours carry it, too.
         """
+        if not self._anew(seen, wanted) or seen.guest is None:
+            return
+        vm = f"VM {seen.guest.vmid}"
+        if seen.clones:
+            what = f"cannot be made anew while linked clones hang on it ({', '.join(seen.clones[:4])})"
+            fix = "destroy those guests, or make them full clones (move their disks), then run again"
+            yield Danger("", f"{vm} {what}", fix)
+        if ("protection", "1") in seen.config:
+            fix = f"if it may go, on its host: qm set {seen.guest.vmid} --protection 0"
+            yield Danger("", f"{vm} is protected, and cannot be made anew", fix)
         made = dict(seen.config).get("description", "").startswith(ORIGIN)
-        if self._anew(seen, wanted) and seen.guest is not None and (seen.template or not made):
+        if seen.template or not made:
             why = "asked for" if self._rebuild else ", ".join(c.attribute for c in self._fatal(seen, wanted))
             disks = sum(1 for key, _ in seen.config if key.rstrip("0123456789") in (*DISK_KEYS, "unused"))
             yield Danger(
                 DESTROY,
-                f"VM {seen.guest.vmid} '{seen.guest.name}' on {seen.guest.node} "
-                f"with {disks} disks would be destroyed ({why})",
+                f"{vm} '{seen.guest.name}' on {seen.guest.node} with {disks} disks would be destroyed ({why})",
             )
 
     # --------------------------------------------------------------- apply
@@ -250,7 +253,8 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         self._wait_for_earlier(at, seen, wanted)
         at.pve.forget()
         seen = self.observe(at, False)
-        if seen.being_made or next(iter(self.problems(seen, wanted)), None):
+        forbidden = any(not danger.override for danger in self.dangers(seen, wanted))
+        if seen.being_made or forbidden or next(iter(self.problems(seen, wanted)), None):
             raise RefusedError(f"VM {self._base.vmid}", "has changed since it was planned", "run the command again")
         if self._anew(seen, wanted):
             self._destroy(at, seen)

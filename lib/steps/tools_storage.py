@@ -180,6 +180,7 @@ class ToolsStorage(Step[Session, Seen, Wanted, ImportStorage]):
                 f"is in use on {who}; mapping it on {self._host.name} too would destroy its filesystem",
                 "unmount and unmap it there, or set tools_storage.host in cluster.toml to that host",
                 "tools_storage.host",
+                refused=True,
             )
         if seen.mounted is not None and seen.mounted not in seen.devices:
             yield Problem(

@@ -280,6 +280,7 @@ class Validation(Step[Session, Seen, Cluster, Validated]):
                     f"without our tag '{self._cluster.proxmox.tag}')",
                     f"give '{name}' another VMID in cluster.toml; foreign guests are never touched",
                     key,
+                    refused=True,
                 )
         keys = self._addresses()
         for address, vmid in seen.deep.addresses_used if seen.deep else ():

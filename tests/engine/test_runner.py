@@ -194,6 +194,29 @@ def test_a_danger_refuses_the_whole_plan_until_it_is_allowed_by_name(tmp_path: P
     )
 
 
+def test_a_danger_without_an_override_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
+    class Forbidden(Dangerous):
+        def dangers(self, seen: str | None, wanted: str) -> Iterator[Danger]:
+            yield from super().dangers(seen, wanted)
+            yield Danger("", "somebody is in it", "ask them to leave")
+
+    refused = run([Other(), Forbidden()], {"dangerous": "precious"}, tmp_path, allow=frozenset({"destroy-it", ""}))
+    problem = refused["dangerous"].error
+    assert problem is not None
+    assert (problem.problem, problem.fix) == ("refused: somebody is in it", "ask them to leave")
+
+
+def test_a_problem_that_a_guard_found_refuses_the_whole_plan(tmp_path: Path) -> None:
+    class Foreign(First):
+        def problems(self, seen: str | None, wanted: str) -> Iterator[Problem]:
+            yield Problem("first", "is somebody else's", "take another", refused=True)
+
+    world: World = {}
+    assert run([Foreign(), Other()], world, tmp_path)["first"].outcome == "refused"
+    assert "other" not in world
+    assert run([Foreign()], world, tmp_path, dry_run=True, guard=False)["first"].outcome == "failed"
+
+
 def test_a_dry_run_is_refused_as_the_run_would_be_and_a_mere_look_is_not(tmp_path: Path) -> None:
     world: World = {"dangerous": "precious"}
     planned = run([Dangerous()], world, tmp_path, dry_run=True)["dangerous"]

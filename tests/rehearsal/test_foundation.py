@@ -139,8 +139,10 @@ def test_a_foreign_guest_is_never_touched(lab: Path, run: Callable[..., Any]) ->
     pve = client(lab)
     pve("POST", "/nodes/node2/qemu", {"vmid": "9002", "name": "precious", "tags": "theirs"})
     result = run("foundation", "--force-rebuild", "--allow", "destroy-base-template", "--json")
-    assert result.returncode == 1
+    assert result.returncode == 4
     assert "somebody else's" in result.stdout
+    assert run("plan").returncode == 4
+    assert run("status").returncode == 1, "nothing is meant to be done: nothing is refused"
     assert pve("GET", "/nodes/node2/qemu/9002/config")["name"] == "precious"
 
 
