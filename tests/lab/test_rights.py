@@ -271,6 +271,19 @@ def test_a_token_cannot_set_what_is_for_root_alone(cluster: Cluster) -> None:
     assert (answer.status, answer.reason) == (500, "only root can set 'args' config")
 
 
+def test_bridges_are_shown_to_who_may_use_them_or_a_vlan_of_theirs(cluster: Cluster) -> None:
+    def shown(identity: str) -> set[str]:
+        return {each["iface"] for each in (cluster.send(identity, "GET", "/nodes/node1/network").body or {})["data"]}
+
+    assert shown(USER) == shown("root@pam") - {"vmbr0"} != shown("root@pam")
+    cluster.grant("/sdn/zones/localnetwork/vmbr0/7", "PVESDNUser")
+    assert shown(USER) == shown("root@pam")
+    cluster.grant("/sdn/zones/localnetwork/vmbr0/7", "PVESDNUser", delete=1)
+    cluster.grant("/sdn/zones/localnetwork", "PVEAuditor")
+    assert shown(USER) == shown("root@pam")
+    assert "vmbr0" not in shown(TOKEN)
+
+
 def test_start_order_needs_the_whole_cluster(cluster: Cluster) -> None:
     cluster.grant("/vms", "PVEVMAdmin")
     answer = cluster.send(USER, "POST", "/nodes/node1/qemu", vmid=131, startup="order=1")

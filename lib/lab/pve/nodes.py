@@ -57,12 +57,19 @@ def status(call: Call) -> dict[str, Any]:
 def network(call: Call) -> list[dict[str, Any]]:
     """GET /nodes/{node}/network."""
     wanted = call.get("type")
-    found = _interfaces(call)
+    found = [each for each in _interfaces(call) if each["type"] not in _BRIDGE_TYPES or _may_use(call, each["iface"])]
     if wanted in (None, "include_sdn"):
         return found
     if wanted in ("any_bridge", "any_local_bridge"):
         return [each for each in found if each["type"] in _BRIDGE_TYPES]
     return [each for each in found if each["type"] == wanted]
+
+
+def _may_use(call: Call, bridge: str) -> bool:
+    """Tell whether the caller may see or use a bridge, or one of its VLANs."""
+    path = f"/sdn/zones/localnetwork/{bridge}"
+    tagged = {acl["path"] for acl in call.world.all("acl").values() if acl["path"].startswith(f"{path}/")}
+    return call.is_root or any(call.may(each, "SDN.Audit", "SDN.Use", any_of=True) for each in (path, *tagged))
 
 
 def interface(call: Call) -> dict[str, Any]:
