@@ -250,3 +250,21 @@ def test_backup(cluster: Cluster) -> None:
     (backup,) = cluster.data("GET", "/nodes/node1/storage/local/content", content="backup")
     assert re.fullmatch(r"local:backup/vzdump-qemu-131-[\d_-]+\.vma\.zst", backup["volid"])
     assert (backup["vmid"], backup["format"]) == (131, "vma.zst")
+
+
+@pytest.mark.parametrize(
+    ("vmid", "storage", "ended", "told"),
+    [
+        (131, "rbd", "could not get storage information for 'rbd': can't use storage 'rbd' for backups - wrong", ""),
+        (131, "nosuch", "could not get storage information for 'nosuch': storage 'nosuch' does not exist", ""),
+        (999, "local", "job errors", "ERROR: Backup of VM 999 failed - unable to find VM '999'"),
+    ],
+)
+def test_what_is_wrong_with_a_backup_shows_in_its_task(
+    cluster: Cluster, vmid: int, storage: str, ended: str, told: str
+) -> None:
+    cluster.data("POST", "/nodes/node1/qemu", vmid=131)
+    upid = cluster.data("POST", "/nodes/node1/vzdump", vmid=vmid, storage=storage)
+    log = [line["t"] for line in cluster.data("GET", f"/nodes/node1/tasks/{upid}/log")]
+    assert log[-1].startswith(f"TASK ERROR: {ended}")
+    assert told in "\n".join(log)

@@ -8,7 +8,7 @@ import time
 from lib.lab.files import Files
 from lib.lab.provenance import SCHEMA
 from lib.lab.pve import storage_state
-from lib.lab.pve.answers import failure, invalid
+from lib.lab.pve.answers import Refusal, failure, invalid
 from lib.lab.pve.call import Call, Route, everyone
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.tasks import TaskFailed, caller
@@ -33,12 +33,6 @@ def vzdump(call: Call) -> str:
     storage = call.get("storage", "local")
     if "storage" in call.params:
         call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
-    section = storage_state.need_on(call.world, storage, call.node)
-    if "backup" not in storage_state.contents(section):
-        raise failure(
-            f"could not get storage information for '{storage}': can't use storage '{storage}' for backups - wrong"
-            " content type"
-        )
     subject = vmids[0] if len(vmids) == 1 else ""
     args = {"vmids": vmids, "storage": storage, "suffix": _SUFFIXES[call.get("compress", "0")]}
     args["all"] = call.get("all", 0)
@@ -56,23 +50,33 @@ def _allowed(world: World, task: Document) -> list[str]:
     return list(args["vmids"])
 
 
+def _folder(world: World, node: str, storage: str) -> str:
+    """Return the folder for backups on a storage."""
+    try:
+        section = storage_state.need_on(world, storage, node)
+        if "backup" not in storage_state.contents(section):
+            raise failure(f"can't use storage '{storage}' for backups - wrong content type")
+    except Refusal as refusal:
+        raise TaskFailed(f"could not get storage information for '{storage}': {refusal.told}") from None
+    return storage_state.folder(section, "backup")
+
+
 def _end_vzdump(world: World, task: Document) -> None:
     args = task["args"]
-    section = world.get("storage", args["storage"])
-    if section is None:
-        raise TaskFailed(f"storage '{args['storage']}' does not exist")
-    files, folder = Files(world, task["node"]), storage_state.folder(section, "backup")
+    files, folder = Files(world, task["node"]), _folder(world, task["node"], args["storage"])
     stamp = time.strftime("%Y_%m_%d-%H_%M_%S", time.gmtime(task["starttime"]))
     for vmid in _allowed(world, task):
         guest = world.get("guest", vmid)
         if guest is None or guest["node"] != task["node"]:
-            raise TaskFailed(f"Backup of VM {vmid} failed - unable to find VM '{vmid}'")
+            task["log"].append(f"ERROR: Backup of VM {vmid} failed - unable to find VM '{vmid}'")
+            raise TaskFailed("job errors")
         path = f"{folder}/vzdump-qemu-{vmid}-{stamp}.vma{args['suffix']}"
         files.mkdir(folder, parents=True)
         try:
             files.put_synthetic(path, 900 << 20, hashlib.sha256(path.encode()).hexdigest(), {"guest": guest["config"]})
         except OSError as error:
-            raise TaskFailed(f"job errors: {error.strerror}") from None
+            task["log"].append(f"ERROR: Backup of VM {vmid} failed - {error.strerror}")
+            raise TaskFailed("job errors") from None
         task["log"] += [f"INFO: Starting Backup of VM {vmid} (qemu)", f"INFO: creating vzdump archive '{path}'"]
         task["log"].append(f"INFO: Finished Backup of VM {vmid} (00:00:40)")
     task["log"].append("INFO: Backup job finished successfully")
