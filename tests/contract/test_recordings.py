@@ -203,6 +203,49 @@ def test_what_others_than_root_are_shown_is_not_taken_for_the_whole(tmp_path: Pa
     assert [result.differences for result in replay(excerpt)] == [[], []]
 
 
+SITE = "http://127.0.0.1:18081"
+MISMATCH = f"checksum mismatch: got '{'1' * 64}' != expect '{'0' * 64}'"
+CHECKED = {"checksum-algorithm": "sha256", "checksum": "0" * 64}
+
+
+def fetched(url: str, ended: str, checked: dict[str, str], *log: str) -> dict[str, Any]:
+    """Return the exchange of a download to a file of its own."""
+    path = "/nodes/pve/storage/local/download-url"
+    name = "".join(filter(str.isalnum, url + ended))[-40:] + ".iso"
+    params = {"content": "iso", "url": url, "filename": name} | checked
+    sent = {"as": "root@pam", "method": "POST", "params": params, "path": path, "status": 200, "reason": "OK"}
+    upid = f"UPID:pve:<pid>:<pstart>:<starttime>:download:{name}:root@pam:"
+    task = {"type": "download", "id": name, "user": "root@pam", "exitstatus": ended, "log": [*log]}
+    return sent | {"body": {"data": upid}, "task": task}
+
+
+def asked(url: str, said: str) -> dict[str, Any]:
+    """Return the exchange of a question about a URL that had no good answer."""
+    told = f"invalid server response: '{said}'"
+    sent = {"as": "root@pam", "method": "GET", "params": {"url": url}, "path": "/nodes/pve/query-url-metadata"}
+    return sent | {"status": 500, "reason": told, "body": {"data": None, "message": f"{told}\n"}}
+
+
+@pytest.mark.parametrize(
+    "exchanges",
+    [
+        [fetched(f"{SITE}/a", MISMATCH, CHECKED), fetched(f"{SITE}/b", "download failed: exit code 8", {})],
+        [fetched("http://127.0.0.1:1/b", "download failed: exit code 4", {})],
+        [fetched(f"{SITE}/a", "OK", {}, "Length: 196616 (192K) [application/octet-stream]")],
+        [fetched(f"{SITE}/a", "OK", CHECKED)],
+        [asked(f"{SITE}/b", "404 File not found"), fetched(f"{SITE}/b", "download failed: exit code 8", {})],
+        [asked("http://127.0.0.1:1/b", "500 Can't connect to 127.0.0.1:1 (Connection refused)")],
+    ],
+)
+def test_what_urls_served_shows_in_what_became_of_downloads(tmp_path: Path, exchanges: list[dict[str, Any]]) -> None:
+    document = load(REST)
+    first = [each for each in document["exchanges"] if each["path"] == "/storage" and each["method"] == "GET"][:1]
+    document["exchanges"] = [*first, *exchanges]
+    excerpt = tmp_path / "excerpt.json"
+    excerpt.write_text(json.dumps(document))
+    assert [result.differences for result in replay(excerpt)[1:]] == [[] for _ in exchanges]
+
+
 HEADER = {"release": "8.4", "version": "8.4.14", "repoid": "b"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from urllib.parse import urlsplit
 
+from lib.lab.internet import fetch
 from lib.lab.programs.arguments import parse
 from lib.lab.programs.host import Host, Output
 from lib.lab.programs.network import lookup
@@ -19,8 +20,8 @@ def _fetch(host: Host, url: str) -> Document | str | None:
     name = urlsplit(url).hostname or ""
     if not lookup(host, name):
         return "name"
-    found: Document | None = host.world.lab.get("internet", {}).get(url)
-    return found
+    found = fetch(host.world, url)
+    return None if isinstance(found, str) else found
 
 
 def _keep(host: Host, path: str, found: Document) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
+from lib.lab.internet import fetch
 from lib.lab.provenance import INDEX, RECORDED, SCHEMA
 from lib.lab.pve import cluster, tasks
 from lib.lab.pve.answers import failure, invalid
@@ -213,10 +214,9 @@ def stop_task(call: Call) -> None:
 
 def query_url(call: Call) -> dict[str, Any]:
     """GET /nodes/{node}/query-url-metadata: what the simulated internet has at that URL."""
-    internet = call.world.lab.get("internet", {})
-    found = internet.get(call["url"])
-    if found is None:
-        raise failure("invalid server response: '404 Not Found'")
+    found = fetch(call.world, call["url"])
+    if isinstance(found, str):
+        raise failure(f"invalid server response: '{found}'")
     name = call["url"].rpartition("/")[2]
     return {"filename": name, "mimetype": found.get("mimetype", "application/octet-stream"), "size": found["size"]}
 

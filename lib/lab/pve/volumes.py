@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from lib.lab.files import Files
+from lib.lab.internet import NO_CONNECTION, fetch
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import nodes, storage_state, volume_names
 from lib.lab.pve.answers import Refusal, failure, invalid
@@ -17,6 +20,7 @@ from lib.lab.pve.volume_stores import backed_up, owner, store
 from lib.lab.world import Document, World
 
 DOWNLOAD_RATE = 50 << 20  # bytes a second
+_FILE_ERROR, _NETWORK_FAILURE, _SERVER_ERROR = 3, 4, 8  # how wget ends (its manual, EXIT STATUS)
 _LISTED = ("vztmpl", "iso", "backup", "snippets", "import")
 
 
@@ -230,8 +234,8 @@ def download(call: Call) -> str:
     if content not in storage_state.contents(section):
         raise failure(f"storage '{call['storage']}' is not configured for content-type '{content}'")
     path, url = _target(call, section, _name(call)), call["url"]
-    internet = call.world.lab.get("internet", {})
-    seconds = internet.get(url, {}).get("size", 0) / DOWNLOAD_RATE
+    found = fetch(call.world, url)
+    seconds = 0.0 if isinstance(found, str) else found["size"] / DOWNLOAD_RATE
     wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
     log = [f"downloading {url} to {path}"]
     return call.start("download", posixpath.basename(path), seconds, url=url, path=path, log=log, **wanted)
@@ -239,19 +243,18 @@ def download(call: Call) -> str:
 
 def _end_download(world: World, task: Document) -> None:
     args, log = task["args"], task["log"]
-    files, path, url = Files(world, task["node"]), args["path"], args["url"]
+    files, path = Files(world, task["node"]), args["path"]
     if files.exists(path):
         _compare_existing(files, path, args, log)
         return
-    found = world.lab.get("internet", {}).get(url)
-    if found is None:
-        log.append("ERROR 404: Not Found.")
-        raise TaskFailed("download failed: 404 Not Found")
     temporary = f"{path}.tmp_dwnl.{task['pid']}"
-    log += [f"Length: {found['size']} [application/octet-stream]", f"Saving to: '{temporary}'"]
-    if args.get("checksum") and args["checksum"] != _digest(found, args["checksum-algorithm"]):
-        log.append("calculating checksum...")
-        raise TaskFailed(_mismatch(_digest(found, args["checksum-algorithm"]), args["checksum"]))
+    found = _wget(world, task, temporary)
+    if "checksum" in args:
+        got = _digest(found, args["checksum-algorithm"])
+        if got != args["checksum"].lower():
+            log.append("calculating checksum...")
+            raise TaskFailed(_mismatch(got, args["checksum"]))
+        log.append("calculating checksum...OK, checksum verified")
     try:
         files.mkdir(posixpath.dirname(path), parents=True)
         if found.get("text") is not None:
@@ -259,17 +262,48 @@ def _end_download(world: World, task: Document) -> None:
         else:
             files.put_synthetic(path, found["size"], found["sha256"], found.get("facts"))
     except OSError as error:
-        raise TaskFailed(f"download failed: Cannot write to '{temporary}' ({error.strerror}).") from None
-    log.append(f"download of '{url}' to '{path}' finished")
+        log.append(f"Cannot write to '{temporary}' ({error.strerror}).")
+        raise _ended(_FILE_ERROR) from None
+    log.append(f"download of '{args['url']}' to '{path}' finished")
+
+
+def _wget(world: World, task: Document, target: str) -> Document:
+    """Return what the task's wget fetches, and put into its log what that says."""
+    log, url = task["log"], task["args"]["url"]
+    found, parts = fetch(world, url), urlsplit(url)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(task["due"]))
+    log.append(f"--{stamp}--  {url}")
+    name = parts.hostname
+    place = f"{name}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
+    if isinstance(found, str) and found.startswith(NO_CONNECTION):
+        why = found.rpartition("(")[2].rstrip(")")
+        if why == "Connection refused":
+            log.append(f"Connecting to {place}... failed: {why}.")
+        else:
+            log.append(f"Resolving {name} ({name})... failed: {why}.")
+            log.append(f"wget: unable to resolve host address '{name}'")
+        raise _ended(_NETWORK_FAILURE)
+    log.append(f"Connecting to {place}... connected.")
+    log.append(f"HTTP request sent, awaiting response... {found if isinstance(found, str) else '200 OK'}")
+    if isinstance(found, str):
+        code, _, reason = found.partition(" ")
+        log.append(f"{stamp} ERROR {code}: {reason}.")
+        raise _ended(_SERVER_ERROR)
+    log += [f"Length: {found['size']} [application/octet-stream]", f"Saving to: '{target}'"]
+    return found
+
+
+def _ended(code: int) -> TaskFailed:
+    return TaskFailed(f"download failed: exit code {code}")
 
 
 def _compare_existing(files: Files, path: str, args: Document, log: list[str]) -> None:
     if not args.get("checksum"):
         raise TaskFailed(f"refusing to override existing file '{path}'")
     got = _digest(files.stat(path), args["checksum-algorithm"])
-    if got != args["checksum"]:
+    if got != args["checksum"].lower():
         log.append("calculating checksum of existing file...")
-        raise TaskFailed(_mismatch(got, args["checksum"]))
+        raise TaskFailed(f"{_mismatch(got, args['checksum'])}, aborting")
     log.append("calculating checksum of existing file...OK, got correct file already, no need to download")
 
 
@@ -279,7 +313,7 @@ def _digest(file: Document, algorithm: str) -> str:
 
 
 def _mismatch(got: str, wanted: str) -> str:
-    return f"checksum mismatch: got '{got}' != expect '{wanted}', aborting"
+    return f"checksum mismatch: got '{got}' != expect '{wanted}'"
 
 
 def upload(call: Call) -> str:
@@ -301,7 +335,7 @@ def upload(call: Call) -> str:
 def _end_upload(world: World, task: Document) -> None:
     args, files = task["args"], Files(world, task["node"])
     got = _digest(files.stat(args["temporary"]), args.get("checksum-algorithm", "sha256"))
-    if args.get("checksum") and got != args["checksum"]:
+    if args.get("checksum") and got != args["checksum"].lower():
         raise TaskFailed(_mismatch(got, args["checksum"]))
     try:
         files.mkdir(posixpath.dirname(args["path"]), parents=True)

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from lib.lab.files import Files
+from lib.lab.internet import NO_CONNECTION
 from lib.lab.pve import guest_disks, storage_state
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guest_state import fresh, parse_size
@@ -18,6 +19,11 @@ from lib.lab.world import Document, World
 IMAGE_BYTES = 64 << 20  # virtual size of the disk image that the recording's web server gave out
 # What the program of a QEMU that locks images says of one that a running guest uses; Proxmox's own locks none.
 _LOCKED = re.compile(r"""([\w.-]+): Could not open '[^']*': Failed to get shared "write" lock""")
+_ANSWER = re.compile(r"invalid server response: '(.+)'")
+_WGET_ENDS = {  # what an unsuccessful download says of its URL
+    "download failed: exit code 4": f"{NO_CONNECTION} it (Connection refused)",
+    "download failed: exit code 8": "404 Not Found",
+}
 # What somebody set up on the machine.
 _SETTINGS = ("network", "dns", "time", "hosts", "/cluster/options")
 
@@ -97,17 +103,28 @@ def _describe(world: World, exchange: Exchange, node: Document, meta: Document, 
 
 
 def internet(exchanges: list[Exchange]) -> dict[str, Any]:
-    """Return what the recording's URLs served: size from the metadata, digest from the checksums that were right."""
+    """Return what the recording's URLs served: size and digest as far as they show, or what was said in its place."""
     found: dict[str, Any] = {}
     for exchange in exchanges:
         url, data = str(exchange.params.get("url", "")), exchange.data
-        if isinstance(data, dict) and "mimetype" in data and url:
-            entry = {"size": data["size"], "sha256": "", "text": None, "mimetype": data["mimetype"]}
-            found[url] = entry | {"facts": {"format": "qcow2", "virtual_size": IMAGE_BYTES}}
-        match = re.search(r"got '([0-9a-f]{64})'", str((exchange.task or {}).get("exitstatus", "")))
-        if match and url in found:
-            found[url]["sha256"] = match[1]
+        if not url:
+            continue
+        ended = str((exchange.task or {}).get("exitstatus", ""))
+        answer, digest = _ANSWER.fullmatch(exchange.reason), re.search(r"got '([0-9a-f]{64})'", ended)
+        if isinstance(data, dict) and "mimetype" in data:
+            found[url] = _served(data["size"]) | {"mimetype": data["mimetype"]}
+        elif answer or ended in _WGET_ENDS:
+            found.setdefault(url, {"answer": answer[1] if answer else _WGET_ENDS[ended]})
+        elif ended == "OK" or digest:
+            length = re.search(r"Length: (\d+)", "\n".join(map(str, (exchange.task or {}).get("log", ()))))
+            found.setdefault(url, _served(int(length[1]) if length else 0))
+        if "size" in found.get(url, {}) and (digest or (ended == "OK" and "checksum" in exchange.params)):
+            found[url]["sha256"] = digest[1] if digest else str(exchange.params["checksum"])
     return found
+
+
+def _served(size: int) -> dict[str, Any]:
+    return {"size": size, "sha256": "", "text": None, "facts": {"format": "qcow2", "virtual_size": IMAGE_BYTES}}
 
 
 # ----------------------------------------------------------- storages, files
@@ -124,7 +141,7 @@ def put_content(world: World, exchanges: list[Exchange], number: int, storage: s
     section = world.get("storage", storage) or _made_section(exchanges[:number], storage)
     if section is None or section.get("type") != "dir":
         return
-    digests = {entry["size"]: entry["sha256"] for entry in world.lab["internet"].values()}
+    digests = {entry["size"]: entry["sha256"] for entry in world.lab["internet"].values() if "size" in entry}
     made = _made(exchanges[:number])
     files = Files(world, NODE)
     for entry in exchanges[number].data or []:
