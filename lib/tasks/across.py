@@ -42,6 +42,8 @@ def plan(
     detailed_exitcode: bool = False,
 ) -> None:
     """Show what a run of every phase would change; change nothing."""
+    if json and markdown:
+        raise UsageError("--markdown", "cannot stand beside --json", "ask for one of them")
     detailed, as_markdown = detailed_exitcode, markdown
     _look("plan", phases, as_json=json, as_markdown=as_markdown, timeout=timeout, verbose=verbose, detailed=detailed)
 

@@ -40,7 +40,7 @@ def _number(flag: str, text: str, kind: type[int] | type[float], least: int = 0)
     except ValueError:
         value = kind(-1)
     if not least <= value < 1e6:
-        raise UsageError(flag, f"is no number of {least} or more (got {text!r})")
+        raise UsageError(flag, f"is no number of {least} or more (got {text!r})", f"for example {flag} {max(least, 3)}")
     return value
 
 
@@ -219,13 +219,13 @@ def replay(c: Context, file: str) -> None:
     """Send a recording to a private lab in its shape, and compare the answers; exit 1 if any differs."""
     from lib.lab.replay.run import replay as compare
 
-    path = Path(file)
+    path, fix = Path(file), "name a JSON file that has `exchanges` or `commands`, with what was answered"
     if not path.is_file():
-        raise Exit(f"lab.replay: there is no file {file}", 2)
+        raise Exit(f"lab.replay: there is no file {file}\n  Fix: {fix}", 2)
     try:
         what, results = compare(path)
     except ValueError as error:
-        raise Exit(f"lab.replay: {file} is no recording ({error})", 2) from None
+        raise Exit(f"lab.replay: {file} is no recording ({error})\n  Fix: {fix}", 2) from None
     differing = [result for result in results if not result.agrees]
     for result in differing:
         print(f"{result.number}: {result.sent}")

@@ -75,6 +75,7 @@ def test_a_bad_value_is_told_with_exit_2(run: Run, words: tuple[str, ...], told:
     done = run(*words)
     assert done.returncode == 2
     assert told in done.stderr
+    assert "\n  Fix: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

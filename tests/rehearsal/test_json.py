@@ -40,6 +40,8 @@ def test_every_document_fits_the_schema(lab: Path, run: Run) -> None:
         wrong = run("foundation", "--json", *words)
         assert (wrong.returncode, fits(wrong.stdout)["error"]["subject"]) == (2, subject)
     assert fits(run("dns", "--json", "--timeout", "0").stdout)["command"] == "dns"  # as where nothing is wrong
+    both = run("plan", "--json", "--markdown")
+    assert (both.returncode, fits(both.stdout)["error"]["subject"]) == (2, "--markdown")
     unknown = run("doctor", "--json", "--phases", "dns,nosuch")
     assert (unknown.returncode, fits(unknown.stdout)["error"]["subject"]) == (2, "--phases")
     path = lab / "cluster.toml"
