@@ -157,17 +157,17 @@ class BaseTemplate(Step[Session, Seen, Wanted, Template]):
         net = facts.options(have.get("net0", ""))
         if net | {"virtio": ""} != {"virtio": "", "bridge": self._cluster.proxmox.bridge}:
             yield Change("net0", have.get("net0"), self._net())
-        disk = facts.options(have.get("scsi0", ""))
-        if disk != {"": disk.get(""), "size": disk.get("size")} | DISK_OPTIONS:
+        disk = facts.options(have.get("scsi0", ""))  # where a disk is missing, only a new guest helps
+        if "scsi0" in have and disk != {"": disk.get(""), "size": disk.get("size")} | DISK_OPTIONS:
             yield Change("disk options", have.get("scsi0"), f"{disk.get('')},{_joined(DISK_OPTIONS)}")
         efi = facts.options(have.get("efidisk0", ""))
-        if efi != {"": efi.get(""), "size": efi.get("size")} | EFI_OPTIONS:
+        if "efidisk0" in have and efi != {"": efi.get(""), "size": efi.get("size")} | EFI_OPTIONS:
             yield Change("EFI disk options", have.get("efidisk0"), f"{efi.get('')},{_joined(EFI_OPTIONS)}")
         drive = facts.options(have.get("ide2", "")).get("", "")
         if not (drive.startswith(f"{self._cluster.proxmox.storage}:") and "cloudinit" in drive):
             yield Change("cloud-init drive", have.get("ide2"), self._drive())
         size = facts.size_gib(disk.get("size", ""))
-        if size < self._base.disk_gib:
+        if "scsi0" in have and size < self._base.disk_gib:
             yield Change("disk size", f"{size:g} GiB", f"{self._base.disk_gib} GiB")
         known = ("scsi0", "efidisk0", "ide2")
         for key, value in have.items():

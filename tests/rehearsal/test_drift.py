@@ -33,6 +33,13 @@ def test_a_template_is_mended_in_place(finished: Path, run: Callable[..., Any]) 
     assert pve("GET", CONFIG) | apart == before | apart
 
 
+def test_a_template_that_lost_its_disks_needs_a_new_guest_for_them_alone(
+    finished: Path, run: Callable[..., Any]
+) -> None:
+    client(finished)("PUT", CONFIG, {"delete": "efidisk0,scsi0"})
+    assert told(run("drift", "--json"), "base_template") == ["system disk", "EFI disk", "boot"]
+
+
 def test_a_host_gets_back_its_packages_and_the_image_that_was_unmapped(finished: Path, run: Callable[..., Any]) -> None:
     host = on_host(finished, run)
     host("umount", "/mnt/rbd-iso")
