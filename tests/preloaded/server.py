@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 
-LIBRARIES = ("invoke", "fabric", "proxmoxer", "requests", "paramiko", "jinja2", "msgspec")
+LIBRARIES = ("invoke", "fabric", "proxmoxer", "requests", "paramiko", "jinja2", "msgspec", "dns.message", "dotenv")
 
 
 def _become(line: dict[str, object]) -> None:
