@@ -19,7 +19,7 @@ from proxmoxer.core import ResourceException
 from lib.clients.pve_session import Api, Credential, tls_problem
 from lib.clients.waiting import TRIES, OnWait, backoff, pause, wait_for
 from lib.errors import AGAIN, ApiError, LostAnswerError, RemoteError, TaskFailedError, UnreachableError
-from lib.secrets import Secret, mask
+from lib.secrets import mask
 
 Json = Any
 _IDEMPOTENT = ("GET", "PUT")
@@ -128,7 +128,7 @@ class Pve:
             return self._credential is not refused
 
     def _request(self, method: str, path: str, params: dict[str, object]) -> Json:
-        sent = {name: _text(value) for name, value in params.items() if value is not None}
+        sent = {name: value for name, value in params.items() if value is not None}
         lost = RemoteError if method in _IDEMPOTENT else LostAnswerError
         api = self._connected()
         if path == "/version" and self._reached.version:
@@ -245,14 +245,6 @@ class Pve:
             if str(task.get("id")) == id and not task.get("endtime"):
                 return str(task["upid"])
         return None
-
-
-def _text(value: object) -> object:
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, Secret):
-        return value.reveal()
-    return value
 
 
 def _worth_a_retry(method: str, error: RemoteError) -> bool:
