@@ -131,8 +131,3 @@ def test_what_a_version_does_not_have_is_unknown_there() -> None:
     assert errors("old?:str@8 new?:str@9", 8, new="1") == {"new": UNKNOWN}
     assert params.check("kind:(a|b|c)@8 kind:(a|b)@9", {"kind": "c"}, 8) == {"kind": "c"}
     assert "'a, b'" in errors("kind:(a|b|c)@8 kind:(a|b)@9", 9, kind="c")["kind"]
-
-
-def test_a_command_line_spells_flags_as_words() -> None:
-    """get_options of src/PVE/JSONSchema.pm takes words for flags; the API does not."""
-    assert params.spell("f?:bool s?:str", {"f": "yes", "s": "yes"}, 9) == {"f": "1", "s": "yes"}

@@ -5,17 +5,13 @@ Read in PVE::CLI::qm, PVE::CLI::pvesm and PVE::GuestHelpers; what a recording ha
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 from urllib.parse import quote
 
+from lib.lab.programs.proxmox_output import table
+
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ":%")
-
-
-def as_json(data: Any) -> str:
-    """Return what every program prints when JSON is asked for."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def config(data: dict[str, Any]) -> str:
@@ -42,14 +38,20 @@ def pending(data: list[dict[str, Any]]) -> str:
     return out
 
 
-def status(data: dict[str, Any]) -> str:
-    """Print whether a guest runs."""
-    return f"status: {data['status']}\n"
-
-
 def as_it_is(data: Any) -> str:
     """Print text as it came."""
-    return str(data)
+    return f"{data}\n"
+
+
+def permissions(data: dict[str, dict[str, int]]) -> str:
+    """Print what an identity may, by path."""
+    rows = [
+        {"path": path, "permissions": "\n".join(f"{name}{' (*)' if held[name] else ''}" for name in sorted(held))}
+        for path, held in sorted(data.items())
+    ]
+    titles = {"path": "ACL path", "permissions": "Permissions"}
+    told = "Permissions marked with '(*)' have the 'propagate' flag set.\n"
+    return (table(rows, dict.fromkeys(titles, ""), {}, titles) if rows else "") + told
 
 
 def snapshots(rows: list[dict[str, Any]]) -> str:
@@ -98,12 +100,14 @@ def storages(rows: list[dict[str, Any]], version: int = 9) -> str:
 
 
 def volumes(rows: list[dict[str, Any]]) -> str:
-    """Print what a storage holds."""
+    """Print what a storage holds: what is a guest's, then the rest by format."""
     width = max((len(row["volid"]) for row in rows), default=0)
-    out = f"{'Volid':<{width}} {'Format':<7} {'Type':<9} {'Size':>14} VMID\n"
-    for row in rows:
-        line = f"{row['volid']:<{width}} {row['format']:<7} {row['content']:<9} {row['size']:>14} {row.get('vmid', '')}"
-        out += f"{line.rstrip()}\n"
+    digits = len(str(max((row["size"] for row in rows), default=0)))
+    out = f"{'Volid':<{width}} {'Format':<7} {'Type':<9} {'Size':>{digits}} VMID\n"
+    owned = [row for row in rows if row.get("vmid")]
+    for row in [*owned, *sorted((row for row in rows if not row.get("vmid")), key=lambda row: str(row["format"]))]:
+        line = f"{row['volid']:<{width}} {row['format']:<7} {row['content']:<9} {row['size']:>{digits}}"
+        out += f"{line} {row['vmid']}\n" if row.get("vmid") else f"{line}\n"
     return out
 
 

@@ -113,13 +113,6 @@ def check(text: str, values: Mapping[str, Any], version: int) -> dict[str, Any]:
     return checked
 
 
-def spell(text: str, values: Mapping[str, str], version: int) -> dict[str, str]:
-    """Return values from a command line, where flags may be spelled as words; the API takes 1 and 0 alone."""
-    known = declared(text, version)
-    flags = {name for name in values if name in known and known[name].kind == "boolean"}
-    return {name: _flag(value) if name in flags else value for name, value in values.items()}
-
-
 def _flag(text: str) -> str:
     return "1" if text.lower() in TRUE else "0" if text.lower() in FALSE else text
 

@@ -21,6 +21,8 @@ _MACHINE = (
     (re.compile(r"running kernel: [^)]+"), "running kernel: "),
     (re.compile(r"^(\S+ +\S+ +active) +\d+ +\d+ +\d+ +[\d.]+%$", re.MULTILINE), r"\1 <sizes>"),
 )
+# How a table is framed hangs on the locale of whoever recorded it.
+_FRAMES = str.maketrans("│─═┌┬┐├┼┤╞╪╡└┴┘", "|-=" + "+" * 12)
 _USAGE = re.compile(r"(ERROR: [^\n]*\n)USAGE: .*", re.DOTALL)
 
 
@@ -59,4 +61,4 @@ def _plain(text: str) -> str:
     for pattern, replacement in _MACHINE:
         text = pattern.sub(replacement, text)
     # A list of every subcommand is cut in recordings, and the lab has those that it knows.
-    return blank(_USAGE.sub(r"\1USAGE: ", text))
+    return blank(_USAGE.sub(r"\1USAGE: ", text.translate(_FRAMES)))
