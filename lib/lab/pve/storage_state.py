@@ -47,6 +47,11 @@ def is_on(section: Document, node: str) -> bool:
     return not nodes or node in nodes
 
 
+def is_enabled(section: Document, node: str) -> bool:
+    """Tell whether the storage is used on the node: it is not disabled, and meant for it."""
+    return not section.get("disable") and is_on(section, node)
+
+
 def is_shared(section: Document) -> bool:
     """Tell whether every node sees the same volumes."""
     return section["type"] in SHARED_TYPES or bool(int(section.get("shared", 0)))
@@ -116,7 +121,7 @@ def no_ceph() -> Refusal:
 
 def usage(world: World, name: str, section: Document, node: str) -> tuple[bool, int, int]:
     """Return whether the storage is active, its size and used bytes as the node sees them."""
-    if section.get("disable") or inactive_reason(world, name, section, node):
+    if not is_enabled(section, node) or inactive_reason(world, name, section, node):
         return False, 0, 0
     if section["type"] == "rbd":
         total, used = ceph_usage(world)
@@ -133,7 +138,7 @@ def status(world: World, name: str, section: Document, node: str) -> dict[str, A
         "active": int(active),
         "avail": total - used,
         "content": ",".join(contents(section)),
-        "enabled": 0 if section.get("disable") else 1,
+        "enabled": int(is_enabled(section, node)),
         "shared": int(is_shared(section)),
         "total": total,
         "type": section["type"],

@@ -16,6 +16,7 @@ from lib.lab.pve.call import SEES_STORAGE, Call, Route, everyone, perm
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.params import NEWEST, declared
 from lib.lab.pve.readings import names, reading
+from lib.lab.pve.rights import major
 from lib.lab.world import Document, World
 
 # Type → what it may hold, its own options, and which of them are required. They stay as they were made, but for the
@@ -56,7 +57,7 @@ def _options(kind: str) -> set[str]:
     return _COMMON | set(own.split()) | set(required.split()) | (_DIRECTORY if kind in _WITH_FOLDERS else set())
 
 
-_FOLDERS = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
+_FOLDERS = ("content", "download-url", "file-restore", "import-metadata", "prunebackups", "rrd", "rrddata", "status")
 # Secrets live in files of their own and never in the configuration.
 _HIDDEN = ("keyring", "password", "encryption-key", "master-pubkey")
 
@@ -226,29 +227,58 @@ def delete_storage(call: Call) -> None:
 
 
 def node_storages(call: Call) -> list[dict[str, Any]]:
-    """GET /nodes/{node}/storage."""
-    if call.get("storage") and call.world.get("storage", call["storage"]) is None:
-        raise invalid(storage="No such storage.")
-    found = []
+    """GET /nodes/{node}/storage: every storage, used on the node or not; of a wanted content those that are."""
     wanted = split_list(call.get("content", ""))
-    for name, section in call.world.all("storage").items():
-        if not _may_see(call, name) or not storage_state.is_on(section, call.node):
+    known = {
+        name: section
+        for name, section in call.world.all("storage").items()
+        if not wanted
+        or (storage_state.is_enabled(section, call.node) and set(wanted) & set(storage_state.contents(section)))
+    }
+    if call.get("storage") and call["storage"] not in known:
+        raise invalid(storage="No such storage.")
+    target = call.get("target")
+    found = []
+    for name, section in known.items():
+        if not _may_see(call, name) or call.get("storage", name) != name:
             continue
-        if call.get("storage", name) != name or (call.get("enabled") and section.get("disable")):
+        if call.get("enabled") and section.get("disable"):
             continue
-        if wanted and not set(wanted) & set(storage_state.contents(section)):
+        if target not in (None, call.node, "localhost") and not (
+            storage_state.is_shared(section) and all(storage_state.is_on(section, each) for each in (call.node, target))
+        ):
             continue
         entry = storage_state.status(call.world, name, section, call.node) | {"storage": name}
+        if call.get("format") and entry["enabled"]:
+            entry |= _formats(section, major(call.world))
         if entry["total"]:
             entry["used_fraction"] = entry["used"] / entry["total"]
         found.append(entry)
     return found
 
 
+def _formats(section: Document, version: int) -> dict[str, Any]:
+    """Return which formats disks may have there: as a pair, and since 9 by name, too."""
+    known = ["qcow2", "raw", "subvol", "vmdk"] if section["type"] in ("dir", "nfs", "cifs") else ["raw"]
+    default = section.get("format", "raw")
+    if version < 9:
+        return {"format": [dict.fromkeys(known, 1), "raw"]} if len(known) > 1 else {}
+    by_name = {"formats": {"supported": known, "default": default}}
+    return by_name | {"format": [dict.fromkeys(known, 1), default]}
+
+
 def node_status(call: Call) -> dict[str, Any]:
     """GET /nodes/{node}/storage/{storage}/status."""
-    section = storage_state.need_on(call.world, call["storage"], call.node)
+    section = call.world.get("storage", call["storage"])
+    if section is None:
+        raise invalid(storage="No such storage.")
     return storage_state.status(call.world, call["storage"], section, call.node)
+
+
+def _below(call: Call) -> list[dict[str, str]]:
+    """GET /nodes/{node}/storage/{storage}."""
+    since_9 = ["oci-registry-pull"] if major(call.world) >= 9 else []
+    return names("subdir", *sorted([*_FOLDERS, "upload", *since_9]))
 
 
 _TYPES = "btrfs|cephfs|cifs|dir|esxi|iscsi|iscsidirect|lvm|lvmthin|nfs|pbs|rbd|zfs|zfspool"
@@ -304,6 +334,6 @@ ROUTES = (
         "node:node content?:storage-content-list enabled?:bool format?:bool storage?:storage-id target?:node",
         by=RECORDED,
     ),
-    reading("/nodes/{node}/storage/{storage}", names("subdir", *_FOLDERS), SCHEMA, SEES_STORAGE, _ON_NODE),
+    reading("/nodes/{node}/storage/{storage}", _below, SCHEMA, SEES_STORAGE, _ON_NODE),
     Route("GET", "/nodes/{node}/storage/{storage}/status", node_status, SEES_STORAGE, _ON_NODE, by=RECORDED),
 )
