@@ -112,7 +112,7 @@ def test_reading_and_removing_a_volume(host: Host) -> None:
     shown = host.data("GET", f"{CONTENT}/{volid}")
     assert (shown["format"], shown["size"]) == ("qcow2", 1 << 30)
     assert shown["path"] == "/mnt/made/images/100/vm-100-disk-7.qcow2"
-    missing = "volume_size_info on 'made:100/vm-100-disk-8.raw' failed"
+    missing = "volume_size_info on 'made:100/vm-100-disk-8.raw' failed - no format"
     assert host.refused("GET", f"{CONTENT}/100/vm-100-disk-8.raw") == missing
     upid = host.data("DELETE", f"{CONTENT}/{volid}")
     assert ":imgdel:100@made:" in upid

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lib.lab.files import Files
 from tests.contract.host import NODE, Host
 
 HERE = f"{NODE}/storage"
@@ -61,3 +62,100 @@ def test_the_formats_of_a_storage(pve: str) -> None:
     below = [each["subdir"] for each in host.data("GET", f"{HERE}/local")]
     assert "import-metadata" in below
     assert ("oci-registry-pull" in below) == (pve == "9.2")
+
+
+# ------------------------------------------------------------------ volumes
+
+
+def write(host: Host, *paths: str) -> None:
+    files = Files(host.world, "pve")
+    for path in paths:
+        files.mkdir(path.rpartition("/")[0], parents=True)
+        files.write(path, b"12")
+
+
+def listed(host: Host, **given: object) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = host.data("GET", f"{HERE}/full/content", **given)
+    return rows
+
+
+@pytest.fixture
+def full(host: Host) -> Host:
+    content = "iso,vztmpl,backup,snippets,import,images"
+    host.data("POST", "/storage", storage="full", type="dir", path="/full", content=content)
+    return host
+
+
+def test_a_volume_has_the_format_that_its_name_says(full: Host) -> None:
+    for file, told in (
+        ("template/cache/a.tar.xz", "txz"), ("template/cache/a.tar.zst", "tzst"), ("dump/a.tgz", "tgz"),
+        ("dump/a.tar.gz", "tar.gz"), ("dump/a.vma", "vma"), ("dump/a.vma.zst", "vma.zst"),
+        ("snippets/a.yaml", "snippet"),
+        ("template/iso/a.img", "iso"), ("import/a.ova", "ova"),
+    ):  # fmt: skip
+        write(full, f"/full/{file}")
+        (row,) = listed(full)
+        assert (file, row["format"]) == (file, told)
+        full.task("DELETE", f"{HERE}/full/content/{row['volid']}")
+
+
+def test_what_a_backup_is_called_says_whose_it_is_and_when_it_was_made(full: Host) -> None:
+    write(full, "/full/dump/vzdump-qemu-101-2024_01_02-03_04_05.vma.zst", "/full/dump/other.vma")
+    write(full, "/full/dump/vzdump-qemu-101-2024_01_02-03_04_05.vma.zst.notes")
+    other, made = listed(full)
+    assert (other["subtype"], "vmid" in other) == ("unknown", False)
+    assert (made["subtype"], made["vmid"], made["ctime"]) == ("qemu", 101, 1704164645)
+    full.data("PUT", f"{HERE}/full/content/{made['volid']}", notes="one\ntwo")
+    assert listed(full)[1]["notes"] == "one"
+    assert full.task("DELETE", f"{HERE}/full/content/{made['volid']}") == "OK"
+    assert Files(full.world, "pve").listdir("/full/dump") == ["other.vma"]
+
+
+def test_of_a_guest_its_own_are_listed_and_what_is_nobodys_to_import(full: Host) -> None:
+    write(full, "/full/template/iso/a.iso", "/full/snippets/B.yaml", "/full/import/a.ova", "/full/dump/a.vma")
+    write(
+        full, "/full/dump/vzdump-qemu-100-2024_01_02-03_04_05.vma", "/full/dump/vzdump-qemu-101-2024_01_02-03_04_05.vma"
+    )
+    full.task("POST", f"{NODE}/qemu", vmid=100, scsi0="full:1")
+    assert [row["volid"].partition(":")[2] for row in listed(full, vmid=100)] == [
+        "100/vm-100-disk-0.raw",
+        "backup/vzdump-qemu-100-2024_01_02-03_04_05.vma",
+        "import/a.ova",
+        "snippets/B.yaml",
+    ]
+
+
+def test_a_volume_that_is_not_there(full: Host) -> None:
+    disk = "full:100/vm-100-disk-7.raw"
+    assert full.refused("GET", f"{HERE}/full/content/{disk}") == f"volume_size_info on '{disk}' failed - no format"
+    upid = full.data("DELETE", f"{HERE}/full/content/{disk}")
+    log = (full.world.get("task", upid) or {})["log"]
+    assert log[:2] == ["disk image '/full/images/100/vm-100-disk-7.raw' does not exist", f"Removed volume '{disk}'"]
+    linked = "full:100/base-100-disk-0.vhdx/101/vm-101-disk-0.qcow2"
+    told = "unable to parse volume filename 'base-100-disk-0.vhdx'"
+    assert full.refused("GET", f"{HERE}/full/content/{linked}") == told
+
+
+def test_the_name_of_a_new_volume_says_its_format(full: Host) -> None:
+    def refused(filename: str, **given: object) -> str | dict[str, str]:
+        return full.refused("POST", f"{HERE}/full/content", vmid=100, size="1M", filename=filename, **given)
+
+    assert refused("vm-100-disk-0.raw", format="qcow2") == {"format": "different storage formats (qcow2 != raw)"}
+    assert refused("vm-100-disk-0", format="qcow2") == "unable to parse volume filename 'vm-100-disk-0'"
+    told = "illegal name 'vm-100-x.subvol' - wrong extension for format ('subvol != 'raw')"
+    assert refused("vm-100-x.subvol") == told
+
+
+def test_an_upload_tells_what_it_copies(full: Host) -> None:
+    write(full, "/var/tmp/pveupload-1")
+    given = {"content": "iso", "filename": "a.iso", "tmpfilename": "/var/tmp/pveupload-1"}
+    upid = full.data("POST", f"{HERE}/full/upload", **given)
+    assert (full.world.get("task", upid) or {})["log"] == [
+        "starting file import from: /var/tmp/pveupload-1",
+        "target node: pve",
+        "target file: /full/template/iso/a.iso",
+        "file size is: 2",
+        "command: cp -- /var/tmp/pveupload-1 /full/template/iso/a.iso",
+        "finished file import successfully",
+        "TASK OK",
+    ]

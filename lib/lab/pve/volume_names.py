@@ -11,6 +11,7 @@ from lib.lab.pve.answers import failure
 from lib.lab.world import Document
 
 _DISK = r"(?:vm|base|subvol)-(?P<owner>\d+)-[^/\s]+"
+_IMAGE = r"(?:vm|base|subvol)-\d+-[^/\s]+\.(?:raw|qcow2|vmdk|subvol)"
 _FILES = {
     "iso": r"iso/[^/]+\.(?i:iso|img)",
     "vztmpl": r"vztmpl/[^/]+\.tar\.(?i:gz|xz|zst|bz2)",
@@ -18,7 +19,7 @@ _FILES = {
     "backup": r"backup/[^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)",
     "snippets": r"snippets/[^/]+",
     "import": r"import/[\w.+=@: -]+\.(?i:ova|ovf|qcow2|raw|vmdk)",
-    "images": rf"(?:\d+/\S+/)?\d+/{_DISK}\.(?:raw|qcow2|vmdk|subvol)",
+    "images": rf"(?:\d+/{_IMAGE}/)?\d+/{_DISK}\.(?:raw|qcow2|vmdk|subvol)",
 }
 # Type of storage → its name in the complaint, and what is a disk's name there.
 _BLOCKS = {
@@ -49,6 +50,9 @@ def parse(section: Document, volume: str) -> tuple[str, int | None]:
     for kind, pattern in _FILES.items():
         if match := re.fullmatch(pattern, volume):
             return kind, int(match["owner"]) if "owner" in match.groupdict() else None
+    linked = re.fullmatch(r"\d+/(\S+)/\d+/\S+", volume)  # the base's name is looked at first
+    if linked and not re.fullmatch(_IMAGE, linked[1]):
+        raise failure(f"unable to parse volume filename '{linked[1]}'")
     if inner := re.fullmatch(r"\d+/(\S+)", volume):
         raise failure(f"unable to parse volume filename '{inner[1]}'")
     raise failure(f"unable to parse directory volume name '{volume}'")

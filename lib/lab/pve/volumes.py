@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import posixpath
 import re
 import time
@@ -40,9 +41,17 @@ def list_content(call: Call) -> list[dict[str, Any]]:
     if section["type"] == "dir":
         for kind in [kind for kind in wanted if kind in _LISTED]:
             found += _files(call, name, section, kind)
-    if "vmid" in call.params:  # a filter on what is a guest's; the rest stays
-        found = [entry for entry in found if entry.get("vmid", call["vmid"]) == call["vmid"]]
+    if "vmid" in call.params:
+        found = [entry for entry in found if _is_of(call["vmid"], entry)]
+    found.sort(key=lambda entry: str(entry["volid"]).lower())
     return [entry for entry in found if _may_read(call, entry["volid"])]
+
+
+def _is_of(vmid: int, entry: dict[str, Any]) -> bool:
+    """Tell whether a volume is listed where a guest's are asked for: snippets and images to import always are."""
+    if entry["content"] == "backup":
+        return f"-{vmid}-" in entry["volid"]
+    return entry["content"] in ("snippets", "import") or entry.get("vmid") == vmid
 
 
 def _may_read(call: Call, volid: str) -> bool:
@@ -63,24 +72,32 @@ def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str
         if stat["type"] != "file" or not volume_names.fits(kind, file):
             continue
         entry = {"content": kind, "ctime": int(stat["mtime"]), "size": stat["size"], "volid": f"{name}:{kind}/{file}"}
-        entry |= _remarks(call.files, f"{folder}/{file}") if kind == "backup" else {}
-        found.append(entry | {"format": _format(kind, file)} | _of_backup(kind, file))
+        entry["format"] = _format(kind, file)
+        found.append(entry | (_of_backup(call.files, folder, file) if kind == "backup" else {}))
     return found
 
 
-def _of_backup(kind: str, file: str) -> dict[str, Any]:
-    vmid = backed_up(file) if kind == "backup" else None
-    return {"subtype": "qemu", "vmid": vmid} if vmid else {}
+def _of_backup(files: Files, folder: str, file: str) -> dict[str, Any]:
+    """Return what a backup's name says, and the files beside it; of its notes the first line."""
+    shown: dict[str, Any] = {"subtype": "unknown"}
+    if match := re.match(r"vzdump-(lxc|openvz|qemu)-", file):
+        shown["subtype"] = match[1]
+    if match := re.search(r"-([1-9]\d{2,8})-", file):
+        shown["vmid"] = int(match[1])
+    if match := re.match(r"vzdump-\w+-\d+-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.", file):
+        shown["ctime"] = calendar.timegm(time.strptime(match[1], "%Y_%m_%d-%H_%M_%S"))
+    shown |= _remarks(files, f"{folder}/{file}")
+    return shown | ({"notes": shown["notes"].split("\n")[0]} if "notes" in shown else {})
 
 
 def _format(kind: str, file: str) -> str:
-    if kind == "iso":
-        return "iso"
-    if kind == "snippets":
-        return "snippet"
-    if kind == "import":
-        return file.rpartition(".")[2]
-    return ".".join(file.rsplit(".", 2)[-2:]).removeprefix("tar.").replace("gz", "tgz" if kind == "vztmpl" else "gz")
+    if kind in ("iso", "snippets"):
+        return kind.removesuffix("s")
+    last = file.rpartition(".")[2]
+    if kind == "vztmpl":
+        return f"t{last}"
+    packed = re.search(r"\.((?:tar|vma)\.\w+)$", file)
+    return packed[1] if packed else last
 
 
 # ------------------------------------------------------------ one volume
@@ -111,6 +128,9 @@ def allocate(call: Call) -> str:
     kind = suffix or call.get("format", section.get("format", "raw"))
     if section["type"] == "dir":
         volume_names.parse(section, f"{vmid}/{name}")
+        if not name.endswith(f".{kind}"):
+            told = f"wrong extension for format ('{name.rpartition('.')[2]} != '{kind}')"
+            raise failure(f"illegal name '{name}' - {told}")
     elif not name.startswith(f"vm-{vmid}-"):
         raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
     volid = f"{call['storage']}:{vmid}/{name}" if section["type"] == "dir" else f"{call['storage']}:{name}"
@@ -132,7 +152,7 @@ def get_volume(call: Call) -> dict[str, Any]:
     try:
         facts = store(call.world, storage, call.node).facts(volid)
     except TaskFailed:
-        raise failure(f"volume_size_info on '{volid}' failed") from None
+        raise failure(f"volume_size_info on '{volid}' failed - no format") from None
     if kind in ("images", "import"):
         return {"format": facts["format"], "path": path, "size": facts["virtual_size"], "used": facts["used"]}
     shown = {"format": "raw", "path": path, "size": facts["used"], "used": facts["used"]}
@@ -192,15 +212,18 @@ def _end_delete(world: World, task: Document) -> None:
             raise TaskFailed(f"base volume '{volume}' is still in use by linked clones")
         if section["type"] == "rbd" and not held.exists(volid):
             raise TaskFailed(f"rbd error: error opening image {volume}: (2) No such file or directory")
+        if not held.exists(volid):
+            task["log"].append(f"disk image '{storage_state.file_of(section, volume)}' does not exist")
         held.free(volid)
     else:
         files, path = Files(world, task["node"]), storage_state.file_of(section, volume)
         if "protected" in _remarks(files, path):
             raise TaskFailed(f"cannot remove protected volume '{volume}' on '{storage}'")
-        if files.exists(path):
-            files.remove(path)
-        else:
+        if not files.exists(path):
             task["log"].append(f"disk image '{path}' does not exist")
+        for each in (path, f"{path}.notes"):
+            if files.exists(each):
+                files.remove(each)
     task["log"].append(f"Removed volume '{volid}'")
 
 
@@ -328,22 +351,30 @@ def upload(call: Call) -> str:
         raise failure(f"storage '{call['storage']}' does not support '{content}' content")
     path = _target(call, section, name)
     wanted = {name: call[name] for name in ("checksum", "checksum-algorithm") if name in call.params}
-    log = [f"starting file import from: {temporary}", f"target node: {call.node}", f"target file: {path}"]
+    log = [f"starting file import from: {temporary}"]
     return call.start("imgcopy", "", 2.0, path=path, temporary=temporary, log=log, **wanted)
 
 
 def _end_upload(world: World, task: Document) -> None:
-    args, files = task["args"], Files(world, task["node"])
-    got = _digest(files.stat(args["temporary"]), args.get("checksum-algorithm", "sha256"))
-    if args.get("checksum") and got != args["checksum"].lower():
-        raise TaskFailed(_mismatch(got, args["checksum"]))
+    args, files, log = task["args"], Files(world, task["node"]), task["log"]
+    if "checksum" in args:
+        got = _digest(files.stat(args["temporary"]), args["checksum-algorithm"])
+        if got != args["checksum"].lower():
+            log.append("calculating checksum...")
+            files.remove(args["temporary"])
+            raise TaskFailed(_mismatch(got, args["checksum"]))
+        log.append("calculating checksum...OK, checksum verified")
+    size = files.stat(args["temporary"])["size"]
+    log += [f"target node: {task['node']}", f"target file: {args['path']}", f"file size is: {size}"]
+    log.append(f"command: cp -- {args['temporary']} {args['path']}")
     try:
         files.mkdir(posixpath.dirname(args["path"]), parents=True)
         files.copy(args["temporary"], args["path"])
     except OSError as error:
         raise TaskFailed(f"import failed: cp: error writing '{args['path']}': {error.strerror}") from None
-    files.remove(args["temporary"])
-    task["log"].append(f"finished file import successfully: {args['path']}")
+    finally:
+        files.remove(args["temporary"])
+    log.append("finished file import successfully")
 
 
 _STORAGE = "node:node storage:storage-id"
