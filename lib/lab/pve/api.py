@@ -40,6 +40,7 @@ from lib.lab.pve import (
     tasks,
     tokens,
     users,
+    volume_fetches,
     volumes,
 )
 from lib.lab.pve.answers import UNVERIFIED, Answer, Refusal, failure, not_implemented, success
@@ -60,6 +61,7 @@ AREAS = (
     cluster,
     storages,
     volumes,
+    volume_fetches,
     guests,
     disk_moves,
     power,
