@@ -32,6 +32,13 @@ INSIDE: dict[tuple[str, str], tuple[str, dict[str, Any], str, str, str | None]] 
         "Datastore.AllocateSpace",
         "/storage/local, Datastore.AllocateSpace",
     ),
+    ("GET", "/nodes/{node}/vzdump/defaults"): (
+        "/nodes/node1/vzdump/defaults",
+        {},
+        "/storage/local",
+        "Datastore.Audit",
+        "/storage/local, Datastore.Audit|Datastore.AllocateSpace",
+    ),
     ("GET", "/nodes/{node}/storage/{storage}/content/{volume}"): (
         f"{CONTENT}/local:iso/a.iso",
         {},

@@ -175,8 +175,10 @@ def test_backup_jobs(host: Host) -> None:
     assert host.data("GET", "/cluster/backup-info/not-backed-up") == [guest]
     assert host.data("GET", "/cluster/backup/nightly")["comment"] == "ours"
     host.data("DELETE", "/cluster/backup/nightly")
-    for method in ("GET", "PUT", "DELETE"):
-        assert host.refused(method, "/cluster/backup/nightly") == {"id": "No such job 'nightly'"}
+    gone = "No such job 'nightly'"
+    assert host.refused("GET", "/cluster/backup/nightly") == {"id": gone}
+    assert host.refused("DELETE", "/cluster/backup/nightly") == f"400 Parameter verification failed. id: {gone}"
+    assert host.refused("PUT", "/cluster/backup/nightly", all=1) == "no such vzdump job"
 
 
 # ----------------------------------------------------------------- settings

@@ -159,3 +159,47 @@ def test_an_upload_tells_what_it_copies(full: Host) -> None:
         "finished file import successfully",
         "TASK OK",
     ]
+
+
+# ------------------------------------------------------------------ backups
+
+
+def test_whom_a_backup_is_of(host: Host) -> None:
+    def refused(**given: object) -> str | dict[str, str]:
+        return host.refused("POST", f"{NODE}/vzdump", **given)
+
+    conflict = "option conflicts with option 'vmid'"
+    assert refused() == {"vmid": "property is missing"}
+    assert refused(vmid=100, all=1) == {"all": conflict}
+    assert refused(vmid=100, exclude=101) == {"exclude": conflict}
+    assert refused(vmid=100, pool="x") == {"pool": conflict}
+    assert refused(pool="nosuch") == "pool 'nosuch' does not exist"
+    assert refused(vmid=100, stdout=1) == {"stdout": "option is only allowed on the command line interface."}
+
+
+def test_of_guests_on_other_nodes_there_is_nothing_to_do(full: Host) -> None:
+    full.task("POST", f"{NODE}/qemu", vmid=101)
+    full.world.put("guest", "101", (full.world.get("guest", "101") or {}) | {"node": "other"})
+    assert full.data("POST", f"{NODE}/vzdump", vmid=101, storage="full") == "OK"
+
+
+def test_what_a_backup_is_made_with(full: Host) -> None:
+    found = full.data("GET", f"{NODE}/vzdump/defaults", storage="full")
+    assert (found["storage"], found["dumpdir"], found["mode"]) == ("full", "/full/dump", "snapshot")
+    told = "can't use storage 'local' for backups - wrong content type"
+    assert full.refused("GET", f"{NODE}/vzdump/defaults") == told
+
+
+def test_a_backup_job_needs_guests_and_a_time(host: Host) -> None:
+    def refused(**given: object) -> str | dict[str, str]:
+        return host.refused("POST", "/cluster/backup", **given)
+
+    assert refused(all=1) == {"schedule": "neither 'starttime' nor 'schedule' were set"}
+    assert refused(schedule="21:00") == "400 Parameter verification failed. vmid: property is missing"
+    assert refused(schedule="21:00", pool="no") == "Permission check failed (pool 'no' does not exist)"
+    host.data("POST", "/cluster/backup", id="nightly", starttime="21:00", dow="mon", all=1)
+    job = host.data("GET", "/cluster/backup/nightly")
+    assert (job["schedule"], "starttime" in job, job["next-run"] % 86400) == ("mon 21:00", False, 75600)
+    assert refused(id="nightly", schedule="21:00", all=1) == "Job 'nightly' already exists"
+    host.data("PUT", "/cluster/backup/nightly", vmid="100")
+    assert "all" not in host.data("GET", "/cluster/backup/nightly")

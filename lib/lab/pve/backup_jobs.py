@@ -5,28 +5,39 @@ Nothing runs at its time here. The complaints are those of PVE::API2::Backup (pv
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA, belief
-from lib.lab.pve.answers import failure, invalid
-from lib.lab.pve.backup import OPTIONS
+from lib.lab.pve.answers import Refusal, failure, invalid
+from lib.lab.pve.backup import OPTIONS, verify
 from lib.lab.pve.call import Call, Route, perm, root_alone
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.readings import names, reading
 from lib.lab.world import Document, World
 
 _READS = belief("a backup job reads as it was set")
-_SELECTIONS = ("vmid", "all", "pool")
+# Who is backed up, in one of three ways → what a job no longer has when it is changed to that one.
+_INSTEAD = {"vmid": ("all", "exclude", "pool"), "all": ("vmid", "pool"), "pool": ("vmid", "all", "exclude")}
 
 
-def _shown(name: str, job: Document) -> dict[str, Any]:
-    return {"id": name, "type": "vzdump"} | job
+def _shown(call: Call, name: str, job: Document) -> dict[str, Any]:
+    return {"id": name, "type": "vzdump", "next-run": _next_run(str(job.get("schedule", "")), call.now)} | job
+
+
+def _next_run(schedule: str, now: float) -> int:
+    """Return when a time of day comes again, in seconds since 1970; of what else a schedule may say, in an hour."""
+    match = re.search(r"(\d{1,2}):(\d\d)$", schedule)
+    if match is None:
+        return int(now) // 3600 * 3600 + 3600
+    at = int(now) // 86400 * 86400 + int(match[1]) * 3600 + int(match[2]) * 60
+    return at if at > now else at + 86400
 
 
 def list_jobs(call: Call) -> list[dict[str, Any]]:
     """GET /cluster/backup."""
-    return [_shown(name, job) for name, job in call.world.all("backup-job").items()]
+    return [_shown(call, name, job) for name, job in call.world.all("backup-job").items()]
 
 
 def _found(call: Call) -> Document:
@@ -38,34 +49,75 @@ def _found(call: Call) -> Document:
 
 def get_job(call: Call) -> dict[str, Any]:
     """GET /cluster/backup/{id}."""
-    return _shown(call["id"], _found(call))
+    return _shown(call, call["id"], _found(call))
 
 
 def create_job(call: Call) -> None:
     """POST /cluster/backup."""
     given = dict(call.params)
     name = given.pop("id", f"backup-{secrets.token_hex(4)}-{secrets.token_hex(2)}")
+    _only_root(call)
+    _of_pool(call)
+    if "schedule" in given and "starttime" in given:
+        raise invalid(starttime="'starttime' and 'schedule' cannot both be set")
     if "schedule" not in given and "starttime" not in given:
-        raise invalid(schedule="property is missing and it is not optional")
+        raise invalid(schedule="neither 'starttime' nor 'schedule' were set")
     if call.world.get("backup-job", name) is not None:
         raise failure(f"Job '{name}' already exists")
-    if not any(given.get(key) for key in _SELECTIONS):
-        given["all"] = 1
-    call.world.put("backup-job", name, {"enabled": 1} | given)
+    _verify(given)
+    call.world.put("backup-job", name, {"enabled": 1} | _scheduled(given))
+
+
+def _only_root(call: Call) -> None:
+    for option in ("tmpdir", "dumpdir", "script"):
+        if option in call.params and not call.is_root:
+            raise invalid(**{option: "Only root may set this option."})
+
+
+def _of_pool(call: Call) -> None:
+    """Refuse a pool that is not there, or whose guests the caller may not back up."""
+    if pool := call.get("pool"):
+        if call.world.get("pool", pool) is None:
+            raise Refusal(403, f"Permission check failed (pool '{pool}' does not exist)")
+        call.need(f"/pool/{pool}", "VM.Backup")
+
+
+def _verify(job: Document) -> None:
+    """Refuse as vzdump does; what dies while the jobs are locked is a 500."""
+    try:
+        verify(job)
+    except Refusal as refusal:
+        raise failure(refusal.told) from None
+
+
+def _scheduled(job: Document) -> Document:
+    """Return a job with its time as a calendar event."""
+    start = job.pop("starttime", None)
+    days = job.pop("dow", None)
+    return job | ({"schedule": f"{days} {start}" if days else start} if start else {})
 
 
 def update_job(call: Call) -> None:
     """PUT /cluster/backup/{id}."""
-    job = _found(call)
+    _only_root(call)
+    _of_pool(call)
+    job = call.world.get("backup-job", call["id"])
+    if job is None:
+        raise failure("no such vzdump job")
     for name in split_list(call.get("delete", "")):
         job.pop(name, None)
     job |= {key: value for key, value in call.params.items() if key not in ("id", "delete")}
-    call.world.put("backup-job", call["id"], job)
+    chosen = next((name for name in _INSTEAD if call.get(name)), "")
+    for name in _INSTEAD.get(chosen, ()):
+        job.pop(name, None)
+    _verify(job)
+    call.world.put("backup-job", call["id"], _scheduled(job))
 
 
 def delete_job(call: Call) -> None:
     """DELETE /cluster/backup/{id}."""
-    _found(call)
+    if call.world.get("backup-job", call["id"]) is None:
+        raise failure(invalid(id=f"No such job '{call['id']}'").told)
     call.world.delete("backup-job", call["id"])
 
 

@@ -176,6 +176,5 @@ ROUTES = (
     ),
     reading(f"{_AT}/qemu/{{vmid}}/firewall/options", {"digest": FRESH_DIGEST}, SCHEMA, _VM, OF_GUEST),
     reading(f"{_AT}/qemu/{{vmid}}/firewall/rules", [], SCHEMA, _VM, OF_GUEST),
-    reading(f"{_AT}/vzdump/defaults", {}, SCHEMA, declaration=f"{_NODE} storage?:storage-id"),
     reading(f"{_AT}/sdn/zones", _network_state, SCHEMA, declaration=_NODE),
 )

@@ -19,7 +19,7 @@ from lib.lab.replay.recording import Exchange, blank
 
 # Figures that are another at every look, and what is made up anew each time.
 VOLATILE = """cpu disk diskread diskwrite mem memhost uptime idle wait free total used available used_fraction avail
-ctime digest starttime endtime pid pstart value ticket CSRFPreventionToken snaptime netin netout time localtime
+ctime digest starttime endtime pid pstart value ticket CSRFPreventionToken snaptime next-run netin netout time localtime
 pressurecpufull pressurecpusome pressureiofull pressureiosome pressurememoryfull pressurememorysome"""
 _VOLATILE = frozenset(VOLATILE.split())
 # What a running QEMU tells of itself is of its machine, too, with all that is in it.
