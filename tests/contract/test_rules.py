@@ -32,6 +32,13 @@ INSIDE: dict[tuple[str, str], tuple[str, dict[str, Any], str, str, str | None]] 
         "Datastore.AllocateSpace",
         "/storage/local, Datastore.AllocateSpace",
     ),
+    ("DELETE", "/nodes/{node}/storage/{storage}/prunebackups"): (
+        "/nodes/node1/storage/local/prunebackups",
+        {},
+        "/storage/local",
+        "Datastore.Allocate",
+        "/storage/local, Datastore.Allocate",
+    ),
     ("GET", "/nodes/{node}/vzdump/defaults"): (
         "/nodes/node1/vzdump/defaults",
         {},

@@ -203,3 +203,38 @@ def test_a_backup_job_needs_guests_and_a_time(host: Host) -> None:
     assert refused(id="nightly", schedule="21:00", all=1) == "Job 'nightly' already exists"
     host.data("PUT", "/cluster/backup/nightly", vmid="100")
     assert "all" not in host.data("GET", "/cluster/backup/nightly")
+
+
+PRUNED = f"{HERE}/full/prunebackups"
+
+
+def test_which_backups_are_kept(full: Host) -> None:
+    days = ["2024_01_03-02_00_00", "2024_01_03-01_00_00", "2024_01_02-01_00_00", "2024_01_01-01_00_00"]
+    write(full, *(f"/full/dump/vzdump-qemu-100-{day}.vma" for day in days), "/full/dump/mine.vma")
+    full.data("PUT", f"{HERE}/full/content/full:backup/vzdump-qemu-100-{days[3]}.vma", protected=1)
+
+    def marks(**given: object) -> list[str]:
+        rows = {row["volid"].partition("/")[2]: row["mark"] for row in full.data("GET", PRUNED, **given)}
+        return [rows.get(f"vzdump-qemu-100-{day}.vma", "") for day in days] + [rows.get("mine.vma", "")]
+
+    assert full.refused("GET", PRUNED) == "no prune-backups options configured for storage 'full'"
+    assert marks(prune__backups="keep-last=1") == ["keep", "remove", "remove", "protected", "renamed"]
+    assert marks(prune__backups="keep-daily=2") == ["keep", "remove", "keep", "protected", "renamed"]
+    assert marks(prune__backups="keep-all=1") == ["keep", "keep", "keep", "protected", "renamed"]
+    assert marks(prune__backups="keep-last=1", vmid=101) == [""] * 5
+    assert full.task("DELETE", PRUNED, prune__backups="keep-last=1,keep-daily=1", vmid=100) == "OK"
+    left = {row["volid"].rpartition("/")[2] for row in listed(full)}
+    assert left == {"mine.vma", *(f"vzdump-qemu-100-{days[number]}.vma" for number in (0, 2, 3))}
+
+
+def test_who_prunes_what_holds_no_backups(host: Host) -> None:
+    told = "storage 'local' does not support backups"
+    assert host.refused("GET", f"{HERE}/local/prunebackups") == told
+    assert host.task("DELETE", f"{HERE}/local/prunebackups") == told
+
+
+@pytest.mark.parametrize(("pve", "told"), [("8.4", "/mnt//made/"), ("9.2", "/mnt/made")])
+def test_the_path_of_a_new_storage_is_tidied_since_9(pve: str, told: str) -> None:
+    host = Host(pve)
+    host.data("POST", "/storage", storage="made", type="dir", path="/mnt//made/", content="images")
+    assert host.data("GET", "/storage/made")["path"] == told

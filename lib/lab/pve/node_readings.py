@@ -78,13 +78,6 @@ def _subscription(call: Call) -> dict[str, str]:
     return told | {"serverid": server}
 
 
-def _prune(call: Call) -> list[dict[str, Any]]:
-    section = call.world.get("storage", call["storage"])
-    if section is None:
-        raise failure(f"storage '{call['storage']}' does not exist")
-    return []
-
-
 def _network_state(call: Call) -> list[dict[str, str]]:
     node = call.world.get("node", call.node) or {}
     zone = {"status": "available", "zone": "localnetwork"}
@@ -101,7 +94,6 @@ _CONFIG = f"""{_NODE} property?:(acme|acmedomain0|acmedomain1|acmedomain2|acmedo
 |ballooning-target|description|startall-onboot-delay|wakeonlan)@8
 property?:(acme|acmedomain0|acmedomain1|acmedomain2|acmedomain3|acmedomain4|acmedomain5
 |ballooning-target|description|location|startall-onboot-delay|wakeonlan)@9""".replace("\n|", "|")
-_PRUNE = f"{_NODE} storage:storage-id prune-backups?:{{prune-backups}} type?:(qemu|lxc) vmid?:vmid"
 _BASIC = "chrony|corosync|cron|ksmtuned"
 _OWN = "pve-cluster|pve-firewall|pve-ha-crm|pve-ha-lrm"
 _DAEMONS = "pvedaemon|pvefw-logger|pveproxy|pvescheduler|pvestatd"
@@ -166,7 +158,6 @@ ROUTES = (
     reading(f"{_AT}/netstat", [], MACHINE, _SYS, _NODE),
     reading(f"{_AT}/rrddata", [], MACHINE, _SYS, f"{_NODE} {_FRAMES}"),
     reading(f"{_AT}/storage/{{storage}}/rrddata", [], MACHINE, SEES_STORAGE, f"{_NODE} storage:storage-id {_FRAME}"),
-    reading(f"{_AT}/storage/{{storage}}/prunebackups", _prune, SCHEMA, SEES_STORAGE, _PRUNE),
     reading(f"{_AT}/qemu/{{vmid}}/rrddata", guest_reading([]), MACHINE, _VM, f"{OF_GUEST} {_FRAME}"),
     reading(
         f"{_AT}/qemu/{{vmid}}/firewall",

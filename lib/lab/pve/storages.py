@@ -114,10 +114,12 @@ def _checked(kind: str, given: Document, section: Document) -> Document:
     return section
 
 
-def _folder(path: str) -> str:
-    """Return the path of a new storage without what says nothing in it: slashes at its end, two together, `/./`."""
+def _folder(path: str, version: int) -> str:
+    """Return the path of a new storage, since 9 without what says nothing: slashes at its end, two together, `/./`."""
     if not re.fullmatch(r"/[-/a-zA-Z0-9_.@]+", path):
         raise failure(f"illegal path for directory storage: {path}")
+    if version < 9:
+        return path
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
@@ -131,7 +133,7 @@ def create_storage(call: Call) -> dict[str, Any]:
     }
     section = _checked(kind, given, {})
     if kind in ("dir", "btrfs"):
-        section["path"] = _folder(section["path"])
+        section["path"] = _folder(section["path"], major(call.world))
     if kind in _WITH_FOLDERS:
         section.setdefault("path", f"/mnt/pve/{name}")
     if call.world.get("storage", name) is not None:

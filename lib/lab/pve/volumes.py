@@ -35,7 +35,7 @@ def list_content(call: Call) -> list[dict[str, Any]]:
         found += store(call.world, name, call.node).images()
     if section["type"] == "dir":
         for kind in [kind for kind in wanted if kind in _LISTED]:
-            found += _files(call, name, section, kind)
+            found += files_of(call.files, name, section, kind)
     if "vmid" in call.params:
         found = [entry for entry in found if _is_of(call["vmid"], entry)]
     found.sort(key=lambda entry: str(entry["volid"]).lower())
@@ -57,18 +57,19 @@ def _may_read(call: Call, volid: str) -> bool:
     return True
 
 
-def _files(call: Call, name: str, section: Document, kind: str) -> list[dict[str, Any]]:
+def files_of(files: Files, name: str, section: Document, kind: str) -> list[dict[str, Any]]:
+    """Return the files of one kind on a storage, as its content lists them."""
     folder = storage_state.folder(section, kind)
-    if not call.files.is_dir(folder):
+    if not files.is_dir(folder):
         return []
     found = []
-    for file in call.files.listdir(folder):
-        stat = call.files.stat(f"{folder}/{file}")
+    for file in files.listdir(folder):
+        stat = files.stat(f"{folder}/{file}")
         if stat["type"] != "file" or not volume_names.fits(kind, file):
             continue
         entry = {"content": kind, "ctime": int(stat["mtime"]), "size": stat["size"], "volid": f"{name}:{kind}/{file}"}
         entry["format"] = _format(kind, file)
-        found.append(entry | (_of_backup(call.files, folder, file) if kind == "backup" else {}))
+        found.append(entry | (_of_backup(files, folder, file) if kind == "backup" else {}))
     return found
 
 
