@@ -34,6 +34,7 @@ def host() -> Host:
 
 INVALID, UNPARSED = "400 Parameter verification failed.\n", "400 unable to parse option\n"
 MISSES = "property is missing and it is not optional"
+IMPORTS = "<vmid> <source> <storage> [OPTIONS]\n"
 CREATE = "pvesh create <api_path> [OPTIONS] [FORMAT_OPTIONS]\n"
 MISSING = "Configuration file 'nodes/pve/qemu-server/999.conf' does not exist\n"
 LINES = [
@@ -45,6 +46,7 @@ LINES = [
     ("qm rollback 100 nosuch", (255, "", "snapshot 'nosuch' does not exist\n")),
     ("qm config", (255, "", "400 not enough arguments\nqm config <vmid> [OPTIONS]\n")),
     ("pvesm alloc made 100 vm-100-disk-5.raw 1M", (0, "successfully created 'made:100/vm-100-disk-5.raw'\n", "")),
+    ("pvesm alloc made 100 '' 1M", (0, "successfully created 'made:100/vm-100-disk-0.raw'\n", "")),
     ("pvesm alloc made 100 disk 1M", (255, "", "unable to parse volume filename 'disk'\n")),
     ("pvesm path nosuch:iso/x.iso", (255, "", "storage 'nosuch' does not exist\n")),
     (
@@ -80,6 +82,16 @@ LINES = [
     ("pvesh get /access/acl --output-format yaml", (0, "--- []\n", "")),
     ("pvesh get /version --quiet", (0, "", "")),
     ("pvesh ls /access/openid/x", (2, "", "no such resource '/access/openid/x'\n")),
+    ("pvesh usage /version", (0, "USAGE: pvesh get /version \n", "")),
+    ("pvesh usage /no", (2, "", "no such resource '/no'\n")),
+    (
+        "pvesh usage /access/acl --command set",
+        (0, "USAGE: pvesh set /access/acl --path <string> --roles <string> [OPTIONS]\n", ""),
+    ),
+    ("qm agent 100 ping", (255, "", "No QEMU guest agent configured\n")),
+    ("qm importdisk 999 /none made", (2, "", MISSING)),
+    ("qm importdisk 100 /none made", (2, "", "/none: non-existent or non-regular file\n")),
+    ("qm disk import 100 /none", (255, "", f"400 not enough arguments\nqm disk import {IMPORTS}")),
     ("pvesh ls /version", (2, "", "resource '/version' does not define child links\n")),
     ("pvesh ls /storage", (0, "-rw-d        local\n-rw-d        made\n", "")),
     ("pvesh create /access/users --nosuch 1", (255, "", f"Unknown option: nosuch\n{UNPARSED}{CREATE}")),
@@ -192,3 +204,21 @@ def test_what_is_shown_of_an_answer_is_what_the_schema_says(version: str) -> Non
         for name, kind in shown.items():
             said = (known[name].get("renderer") or known[name].get("type") or "", kind)
             assert said in KINDS or said[0] in ("string", "object", "array"), (path, name, said)
+
+
+def test_an_imported_image_is_an_unused_disk_or_the_one_that_is_named(host: Host) -> None:
+    files = Machine(host.world, "pve", host.api, Faults(host.world)).files
+    files.mkdir("/root", parents=True)
+    files.write("/root/a.raw", b"0" * 1024)
+    head = "importing disk 'a.raw' to VM 100 ...\n"
+    told = f"{head}unused0: successfully imported disk 'made:100/vm-100-disk-0.raw'\n"
+    assert said(host, "qm importdisk 100 a.raw made") == (0, told, "")
+    told = f"{head}scsi1: successfully imported disk 'made:100/vm-100-disk-1.qcow2,size=1K'\n"
+    assert said(host, "qm disk import 100 a.raw made --target-disk scsi1 --format qcow2") == (0, told, "")
+    assert {"unused0", "scsi1"} <= set(host.config())
+    assert said(host, "qm importdisk 100 a.raw nosuch") == (255, "", "storage 'nosuch' does not exist\n")
+
+
+def test_what_a_token_may(host: Host) -> None:
+    said(host, "pveum user token add root@pam one --privsep 0")
+    assert "VM.Audit (*)" in said(host, "pveum user token permissions root@pam one --path /vms")[1]

@@ -116,6 +116,8 @@ def _from_files(program: str, host: Host, given: dict[str, str]) -> dict[str, st
 def _request(name: str, entry: Entry, given: Mapping[str, str], node: str) -> tuple[str, dict[str, str]]:
     """Return path and parameters of the request that a subcommand makes."""
     sent = {**given, **_FIXED.get(name, {})}
+    if name == "user token permissions":
+        sent["userid"] += f"!{sent.pop('tokenid')}"
     if "volume" in entry.operands:
         sent["storage"] = sent["volume"].partition(":")[0]
     path = entry.path.replace("{node}", node)
@@ -195,10 +197,12 @@ def pvesh(host: Host, argv: list[str], stdin: bytes) -> Output:
 
 def _pvesh(host: Host, argv: list[str]) -> Output:
     try:
-        verb, words = arguments.resolve("pvesh", list(METHODS), {}, argv)
+        verb, words = arguments.resolve("pvesh", [*METHODS, "usage"], {}, argv)
     except arguments.BadCommandError as problem:
         return _helpless("pvesh", str(problem))
     version = major(host.world)
+    if verb == "usage":
+        return _usages(words, version)
     usage = _usage("pvesh", verb, _OF_PATH, version)
     if not words:
         return Output(255, "", f"400 not enough arguments\n{usage}")
@@ -222,6 +226,25 @@ def _pvesh(host: Host, argv: list[str]) -> Output:
     found = api.find(METHODS[verb], path, version)
     keys = columns(found[0].path if found and verb == "get" else "", version)
     return _finished(host, answer, partial(proxmox_output.shown, options=shown, columns=keys), ends=False)
+
+
+def _usages(words: list[str], version: int) -> Output:
+    """Print how a path may be called: a line for each method that it has."""
+    known = declared("api_path:str command?:(get|set|create|delete) returns?:bool verbose?:bool", version)
+    options = arguments.without(known, "api_path")
+    try:
+        given = arguments.read(words, ["api_path"], known, options)
+    except arguments.BadArgumentsError as problem:
+        return Output(255, "", f"{problem}{arguments.usage('pvesh usage', ['api_path'], known, options, False)}")
+    path, out = given["api_path"], ""
+    for verb in [each for each in ("get", "set", "create", "delete") if given.get("command", each) == each]:
+        if found := api.find(METHODS[verb], path, version):
+            free = arguments.without(declared(found[0].declaration, version), *found[1])
+            out += f"USAGE: {arguments.usage(f'pvesh {verb} {path}', [], free, free, False)}"
+    missing = (
+        f"no '{given['command']}' handler for '{path}'\n" if "command" in given else f"no such resource '{path}'\n"
+    )
+    return Output(0, out) if out else Output(2, "", missing)
 
 
 def _listed(path: str, data: Any, shown: Mapping[str, str], version: int) -> Output:

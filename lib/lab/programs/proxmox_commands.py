@@ -53,6 +53,7 @@ QM = {
     "migrate": Entry("POST", f"{VM}/migrate", ("vmid", "target"), ends=True),
     "disk resize": Entry("PUT", f"{VM}/resize", ("vmid", "disk", "size")),
     "disk move": Entry("POST", f"{VM}/move_disk", ("vmid", "disk", "storage"), ends=True),
+    "disk import": Entry(operands=("vmid", "source", "storage"), declaration=own.IMPORT, run=own.import_disk),
     "disk unlink": Entry("PUT", f"{VM}/unlink", ("vmid",)),
     "snapshot": Entry("POST", SNAPSHOT, ("vmid", "snapname"), ends=True),
     "listsnapshot": Entry("GET", SNAPSHOT, ("vmid",), text.snapshots),
@@ -60,6 +61,7 @@ QM = {
     "rollback": Entry("POST", f"{SNAPSHOT}/{{snapname}}/rollback", ("vmid", "snapname"), ends=True),
     "cloudinit dump": Entry("GET", f"{VM}/cloudinit/dump", ("vmid", "type"), text.as_it_is),
     "cloudinit pending": Entry("GET", f"{VM}/cloudinit", ("vmid",), text.pending),
+    "guest cmd": Entry("POST", f"{VM}/agent", ("vmid", "command"), text.from_agent),
     "cloudinit update": Entry("PUT", f"{VM}/cloudinit", ("vmid",)),
 }
 PVEUM = {
@@ -74,6 +76,14 @@ PVEUM = {
     "user token remove": Entry("DELETE", TOKEN, ("userid", "tokenid"), formats=True),
     "user tfa unlock": Entry("PUT", f"{USER}/unlock-tfa", ("userid",)),
     "user token list": Entry("GET", "/access/users/{userid}/token", ("userid",), formats=True),
+    "user token permissions": Entry(
+        "GET",
+        "/access/permissions",
+        ("userid", "tokenid"),
+        text.permissions,
+        formats=True,
+        declaration="userid:userid<..64> tokenid:token-subid path?:acl-path",
+    ),
     "group list": Entry("GET", "/access/groups", (), formats=True),
     "group add": Entry("POST", "/access/groups", ("groupid",)),
     "group modify": Entry("PUT", GROUP, ("groupid",)),
@@ -108,7 +118,8 @@ PVESM = {
 }
 # Names from before subcommands had two words.
 ALIASES: dict[str, dict[str, str]] = {
-    "qm": dict.fromkeys(("move-disk", "move_disk"), "disk move") | {"resize": "disk resize", "unlink": "disk unlink"},
+    "qm": {"move-disk": "disk move", "move_disk": "disk move", "resize": "disk resize", "unlink": "disk unlink"}
+    | {"importdisk": "disk import", "agent": "guest cmd"},
     "pveum": {f"{kind}{short}": f"{kind} {verb}" for kind in ("user", "group", "role", "acl") for short, verb in (
         ("add", "add"), ("mod", "modify"), ("del", "delete")) if (kind, short) != ("acl", "add")},
     "pvesm": {},

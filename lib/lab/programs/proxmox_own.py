@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.programs.host import Host, Output
-from lib.lab.pve import storage_state, volume_names
+from lib.lab.pve import storage_state, volume_names, volume_stores
+from lib.lab.pve.answers import failure
+from lib.lab.pve.tasks import TaskFailed
 
 _NOT_OF_THE_GUEST = ("agent", "clipboard", "cpu", "ha", "spice")  # the API puts them beside it, or they mean nothing
 
@@ -45,6 +47,37 @@ def unlock(host: Host, params: Mapping[str, Any]) -> Output:
         return missing
     host.world.put("guest", vmid, (host.world.get("guest", vmid) or {}) | {"lock": ""})
     return Output()
+
+
+def import_disk(host: Host, params: Mapping[str, Any]) -> Output:
+    """`qm disk import VMID FILE STORAGE`: the image becomes an unused disk, or the one that is named."""
+    vmid, source, storage = str(params["vmid"]), str(params["source"]), params["storage"]
+    if missing := _missing(host, vmid):
+        return missing
+    file = host.path(source)
+    if not host.files.exists(file) or host.files.is_dir(file):
+        return Output(2, "", f"{source}: non-existent or non-regular file\n")
+    section = storage_state.need_on(host.world, storage, host.node)
+    if "images" not in storage_state.contents(section):
+        raise failure(f"storage {storage} does not support vm images")
+    out = f"importing disk '{source}' to VM {vmid} ...\n"
+    guest = host.world.get("guest", vmid) or {}
+    config = guest["config"]
+    stat = host.files.stat(file)
+    facts: dict[str, Any] = stat.get("facts") or {}
+    try:
+        size = int(facts["virtual_size"] if "virtual_size" in facts else stat["size"])
+        held = volume_stores.store(host.world, storage, host.node)
+        volid = held.allocate(int(vmid), size, format=params.get("format", ""), used=stat["size"], facts=facts)
+    except TaskFailed as problem:
+        return Output(255, out, f"{problem}\n")
+    drive = params.get("target-disk") or next(f"unused{n}" for n in range(256) if f"unused{n}" not in config)
+    shown = volid if drive.startswith("unused") else f"{volid},size={volume_stores.format_size(size)}"
+    host.world.put("guest", vmid, guest | {"config": config | {drive: shown}})
+    return Output(0, f"{out}{drive}: successfully imported disk '{shown}'\n")
+
+
+IMPORT = "vmid:vmid source:str storage:storage-id format?:(raw|qcow2|vmdk) target-disk?:str"
 
 
 def path(host: Host, params: Mapping[str, Any]) -> Output:

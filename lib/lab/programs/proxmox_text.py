@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-from lib.lab.programs.proxmox_output import table
+from lib.lab.programs.proxmox_output import shown, table
 
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ":%")
 
@@ -41,6 +41,14 @@ def pending(data: list[dict[str, Any]]) -> str:
 def as_it_is(data: Any) -> str:
     """Print text as it came."""
     return f"{data}\n"
+
+
+def from_agent(data: Any) -> str:
+    """Print what the guest agent said: plain text, or JSON on many lines; of nothing, nothing."""
+    result = data.get("result", data) if isinstance(data, dict) else data
+    if isinstance(result, (dict, list)):
+        return shown(result, {"output-format": "json-pretty"}, {}) if result else ""
+    return f"{str(result).rstrip()}\n" if str(result).strip() else ""
 
 
 def permissions(data: dict[str, dict[str, int]]) -> str:

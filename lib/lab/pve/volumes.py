@@ -122,6 +122,9 @@ def allocate(call: Call) -> str:
     section = storage_state.need_on(call.world, call["storage"], call.node)
     storage_state.need_active(call.world, call["storage"], section, call.node)
     kind = suffix or call.get("format", section.get("format", "raw"))
+    held = store(call.world, call["storage"], call.node)
+    if not name:
+        return held.allocate(vmid, size, format=kind)
     if section["type"] == "dir":
         volume_names.parse(section, f"{vmid}/{name}")
         if not name.endswith(f".{kind}"):
@@ -130,7 +133,6 @@ def allocate(call: Call) -> str:
     elif not name.startswith(f"vm-{vmid}-"):
         raise failure(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
     volid = f"{call['storage']}:{vmid}/{name}" if section["type"] == "dir" else f"{call['storage']}:{name}"
-    held = store(call.world, call["storage"], call.node)
     if held.exists(volid):
         raise failure(f"disk image '{storage_state.file_of(section, volid.partition(':')[2])}' already exists")
     held.make(volid, size, kind)
