@@ -238,3 +238,24 @@ def test_the_path_of_a_new_storage_is_tidied_since_9(pve: str, told: str) -> Non
     host = Host(pve)
     host.data("POST", "/storage", storage="made", type="dir", path="/mnt//made/", content="images")
     assert host.data("GET", "/storage/made")["path"] == told
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "iscsi", "portal": "10.0.0.9", "target": "iqn.x"}, "storage 'far' is not online"),
+        (
+            {"type": "zfspool", "pool": "tank/vm"},
+            "could not activate storage 'far', zfs error: cannot import 'tank': no such pool available",
+        ),
+        (
+            {"type": "pbs", "server": "10.0.0.9", "datastore": "store"},
+            "far: error fetching datastores - 500 Can't connect to 10.0.0.9:8007 (Connection timed out)",
+        ),
+    ],
+    ids=["iscsi", "zfspool", "pbs"],
+)
+def test_a_storage_that_is_not_to_be_had_says_why(host: Host, given: dict[str, str], told: str) -> None:
+    assert host.refused("POST", "/storage", storage="far", **given) == f"create storage failed: {told}"
+    host.data("POST", "/storage", storage="far", disable=1, **given)
+    assert host.data("GET", "/storage/far")["type"] == given["type"]

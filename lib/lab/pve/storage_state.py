@@ -82,6 +82,12 @@ def inactive_reason(world: World, name: str, section: Document, node: str) -> st
         return ""
     if section["type"] in ("lvm", "lvmthin"):
         return f"no such volume group '{section['vgname']}'"
+    if section["type"] == "zfspool":
+        pool = section["pool"].partition("/")[0]
+        return f"could not activate storage '{name}', zfs error: cannot import '{pool}': no such pool available\n"
+    if section["type"] == "pbs":
+        place, why = f"{section['server']}:{section.get('port', 8007)}", "Connection timed out"
+        return f"{name}: error fetching datastores - 500 Can't connect to {place} ({why})"
     if section["type"] != "dir":
         return f"storage '{name}' is not online"
     files, path, where = Files(world, node), section["path"], mount_point(section)

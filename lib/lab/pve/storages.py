@@ -39,6 +39,7 @@ _KINDS: dict[str, tuple[set[str], str, str]] = {
     "lvm": ({"images", "rootdir"}, "base saferemove saferemove-stepsize saferemove_throughput tagged_only", "vgname"),
     "lvmthin": ({"images", "rootdir"}, "", "thinpool vgname"),
     "zfspool": ({"images", "rootdir"}, "blocksize sparse mountpoint", "pool"),
+    "iscsi": ({"images"}, "", "portal target"),
     "pbs": (
         {"backup"},
         """namespace port username password encryption-key master-pubkey fingerprint skip-cert-verification
