@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
-from lib.lab.pve import datacenter, guest_disks, guest_options, guest_rights, guest_state, params
+from lib.lab.pve import cloudinit, datacenter, guest_disks, guest_options, guest_rights, guest_state, params
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.formats import split_list
@@ -52,14 +52,16 @@ def get_pending(call: Call) -> list[dict[str, Any]]:
 
 def dump_cloudinit(call: Call) -> str:
     """GET …/cloudinit/dump."""
-    return guest_state.cloudinit(call.guest()["config"], call["type"])
+    return cloudinit.dump(call.world.lab, call["vmid"], call.guest()["config"], call["type"])
 
 
 def get_cloudinit(call: Call) -> list[dict[str, Any]]:
-    """GET …/cloudinit: the options that cloud-init is made from. Here the drive is never behind them."""
+    """GET …/cloudinit: what is set of the options for cloud-init; its addresses are not among them.
+
+    Here the drive is never behind them.
+    """
     config = guest_state.shown_config(call.guest(), True)
-    names = [name for name in config if name in guest_options.CLOUDINIT or name.startswith("ipconfig")]
-    return [{"key": name, "value": config[name]} for name in names]
+    return [{"key": name, "value": config[name]} for name in guest_options.CLOUDINIT if config.get(name)]
 
 
 def rebuild_cloudinit(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Own how a guest looks from outside: status, figures for lists, its configuration as shown, its cloud-init data."""
+"""Own how a guest looks from outside: status, figures for lists, its configuration as shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import uuid
 from typing import Any
-from urllib.parse import unquote
 
 from lib.lab.pve.answers import failure
 from lib.lab.pve.guest_options import DRIVES
@@ -182,61 +181,3 @@ def fresh_identity(config: Document, now: float) -> Document:
         "vmgenid": config["vmgenid"] if config.get("vmgenid", "1") != "1" else str(uuid.uuid4()),
         "meta": config.get("meta", f"creation-qemu=10.0.13,ctime={int(now)}"),
     }
-
-
-# --------------------------------------------------------------- cloud-init
-
-
-def cloudinit(config: Document, kind: str) -> str:
-    """Return the generated cloud-init data: user, network or meta."""
-    return {"user": _user_data, "network": _network_data, "meta": _meta_data}[kind](config)
-
-
-def _user_data(config: Document) -> str:
-    name = str(config.get("name", "VM"))
-    domain = config.get("searchdomain")
-    lines = [
-        "#cloud-config",
-        f"hostname: {name}",
-        "manage_etc_hosts: true",
-        f"fqdn: {name}{'.' + domain if domain else ''}",
-    ]
-    if config.get("ciuser"):
-        lines.append(f"user: {config['ciuser']}")
-    if config.get("cipassword"):
-        lines.append("password: **********")
-    if config.get("sshkeys"):
-        keys = [line for line in unquote(str(config["sshkeys"])).splitlines() if line.strip()]
-        lines += ["ssh_authorized_keys:", *(f"  - {key}" for key in keys)]
-    lines += ["chpasswd:", "  expire: False"]
-    if config.get("ciuser") != "root":
-        lines += ["users:", "  - default"]
-    lines.append(f"package_upgrade: {'true' if int(config.get('ciupgrade', 1)) else 'false'}")
-    return "\n".join(lines) + "\n"
-
-
-def _network_data(config: Document) -> str:
-    lines = ["version: 1", "config:"]
-    for number in range(32):
-        if f"net{number}" not in config:
-            continue
-        address = str(config[f"net{number}"]).split(",")[0].partition("=")[2].lower()
-        lines += ["    - type: physical", f"      name: eth{number}", f"      mac_address: '{address}'"]
-        ip = dict(part.partition("=")[::2] for part in str(config.get(f"ipconfig{number}", "")).split(",") if part)
-        if ip:
-            lines.append("      subnets:")
-        if ip.get("ip") == "dhcp":
-            lines.append("      - type: dhcp4")
-        elif ip.get("ip"):
-            lines += ["      - type: static", f"        address: '{ip['ip']}'"]
-            lines += [f"        gateway: '{ip['gw']}'"] if ip.get("gw") else []
-    if config.get("nameserver") or config.get("searchdomain"):
-        lines.append("    - type: nameserver")
-        lines += ["      address:", *(f"      - '{each}'" for each in str(config.get("nameserver", "")).split())]
-        lines += ["      search:", *(f"      - '{each}'" for each in str(config.get("searchdomain", "")).split())]
-    return "\n".join(lines) + "\n"
-
-
-def _meta_data(config: Document) -> str:
-    both = _user_data(config) + _network_data(config)
-    return f"instance-id: {hashlib.sha1(both.encode()).hexdigest()}\n"
