@@ -103,7 +103,7 @@ def figures(world: World, guest: Document, now: float) -> dict[str, Any]:
     }
     if major(world) >= 9:
         found["memhost"] = found["mem"]
-    if major(world) < 9 or runs:
+    if major(world) < 9:
         found |= {"diskread": 0, "diskwrite": 0}
     if config.get("tags"):
         found["tags"] = config["tags"]
@@ -112,8 +112,8 @@ def figures(world: World, guest: Document, now: float) -> dict[str, Any]:
     return found
 
 
-def listed(world: World, guest: Document, now: float) -> dict[str, Any]:
-    """Return a guest as /nodes/{node}/qemu lists it."""
+def listed(world: World, guest: Document, now: float, full: bool) -> dict[str, Any]:
+    """Return a guest as /nodes/{node}/qemu lists it: `full` with what its QEMU is asked for."""
     config = guest["config"]
     found = figures(world, guest, now) | {"cpus": cpus(world, guest)}
     if config.get("balloon"):
@@ -126,34 +126,43 @@ def listed(world: World, guest: Document, now: float) -> dict[str, Any]:
         found["pid"] = 100000 + guest["vmid"]
         if major(world) >= 9:
             found |= dict.fromkeys(_PRESSURES, 0)
-    return found
+    return found | (_asked(world, guest) if full else {})
 
 
 def current(world: World, guest: Document, now: float) -> dict[str, Any]:
     """Return a guest as …/status/current shows it."""
-    found = listed(world, guest, now) | {
-        "clipboard": None,
-        "ha": {"managed": 0},
-        "qmpstatus": "paused" if guest.get("paused") else guest["status"],
-    }
+    found = listed(world, guest, now, True) | {"ha": {"managed": 0}}
+    if "vga" in guest["config"]:
+        vga = property_string("vga", str(guest["config"]["vga"]))
+        found |= {"clipboard": vga.get("clipboard")}
+        if str(vga.get("type")).startswith(("virtio", "qxl")):
+            found["spice"] = 1
     if agent_enabled(guest["config"]):
         found["agent"] = 1
-    if guest["status"] == "running":
-        found |= _of_qemu(world, guest)
     return found
 
 
-def _of_qemu(world: World, guest: Document) -> dict[str, Any]:
-    """Return what a running QEMU tells of itself; of its many counters, there are none here."""
+def _asked(world: World, guest: Document) -> dict[str, Any]:
+    """Return what a QEMU tells of itself, if it runs; of its many counters, there are none here.
+
+    Proxmox asks for its own additions first, and one that lacks them (a node's `foreign_qemu`) for nothing more.
+    """
     config, version = guest["config"], QEMU[major(world)]
+    if guest["status"] != "running":
+        return {"qmpstatus": guest["status"]}
+    found: dict[str, Any] = {"qmpstatus": "paused" if guest.get("paused") else "running"}
+    nets = [f"tap{guest['vmid']}i{name[3:]}" for name in config if name.startswith("net") and name[3:].isdigit()]
+    if nets:
+        found["nics"] = {name: {"netin": 0, "netout": 0} for name in nets}
+    if (world.peek("node", guest["node"]) or {}).get("foreign_qemu"):
+        return found
     kind = "q35" if "q35" in str(config.get("machine", "")) else "i440fx"
     machine = f"pc-{kind}-{version.rpartition('.')[0]}+pve1"
-    found: dict[str, Any] = {"running-machine": machine, "running-qemu": version, "proxmox-support": {}}
+    found |= {"running-machine": machine, "running-qemu": version, "proxmox-support": {}, "diskread": 0, "diskwrite": 0}
     found["blockstat"] = {name: {} for name in DRIVES if name in config}
     if str(config.get("balloon", 1)) != "0":
         found |= {"balloon": memory_bytes(config), "ballooninfo": {"actual": memory_bytes(config)}}
-    nets = [f"tap{guest['vmid']}i{name[3:]}" for name in config if name.startswith("net") and name[3:].isdigit()]
-    return found | ({"nics": {name: {"netin": 0, "netout": 0} for name in nets}} if nets else {})
+    return found
 
 
 def resource(world: World, guest: Document, now: float, up: bool) -> dict[str, Any]:

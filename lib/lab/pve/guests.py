@@ -38,8 +38,9 @@ _FOLDERS = (
 
 def list_guests(call: Call) -> list[dict[str, Any]]:
     """GET /nodes/{node}/qemu: those that the caller may audit."""
+    full = bool(call.get("full"))
     return [
-        guest_state.listed(call.world, guest, call.now)
+        guest_state.listed(call.world, guest, call.now, full)
         for vmid, guest in call.world.all("guest").items()
         if guest["node"] == call.node and call.may(f"/vms/{vmid}", "VM.Audit")
     ]

@@ -53,6 +53,8 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
     for exchange in exchanges:
         with unreadable():
             _describe(world, exchange, node, meta, seen)
+            if exchange.is_("GET", rf"/nodes/{NODE}/qemu/\d+/status/current") and "pid" in exchange.data:
+                node["foreign_qemu"] = "proxmox-support" not in exchange.data
         locked = _LOCKED.search(_ends(exchange))
         node |= {"locking": locked[1]} if locked else {}
     world.put("node", NODE, node)

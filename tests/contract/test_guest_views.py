@@ -1,0 +1,72 @@
+"""What is shown of a guest: in lists, in its status, in its options and those of its snapshots.
+
+Read in vmstatus of src/PVE/QemuServer.pm and in src/PVE/API2/Qemu.pm (qemu-server).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.lab.replay.run import replay
+from tests.contract.host import GUEST, NODE, Host
+
+ASKED = {"balloon", "ballooninfo", "blockstat", "diskread", "diskwrite", "proxmox-support", "running-machine"}
+ASKED |= {"running-qemu"}
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host().with_guest()
+
+
+def shown(host: Host, **given: Any) -> set[str]:
+    return set(host.data("GET", f"{NODE}/qemu", **given)[0])
+
+
+def status(host: Host) -> dict[str, Any]:
+    found: dict[str, Any] = host.data("GET", f"{GUEST}/status/current")
+    return found
+
+
+def test_only_a_full_list_asks_qemu(host: Host) -> None:
+    assert shown(host, full=1) - shown(host) == {"qmpstatus"}
+    host.task("POST", f"{GUEST}/status/start")
+    assert "pid" in shown(host)
+    assert shown(host, full=1) - shown(host) == {"qmpstatus", "nics"} | ASKED
+    assert set(status(host)) - shown(host, full=1) == {"ha"}
+
+
+def test_before_9_every_list_has_the_counters_of_disks() -> None:
+    host = Host("8.4").with_guest()
+    assert {"diskread", "diskwrite"} <= shown(host)
+
+
+@pytest.mark.parametrize(
+    ("vga", "told"),
+    [
+        ("serial0", {"clipboard": None}),
+        ("std,clipboard=vnc", {"clipboard": "vnc"}),
+        ("virtio", {"clipboard": None, "spice": 1}),
+        ("qxl2", {"clipboard": None, "spice": 1}),
+    ],
+)
+def test_a_status_tells_of_the_display_that_is_set(host: Host, vga: str, told: dict[str, Any]) -> None:
+    before = status(host)
+    host.data("PUT", f"{GUEST}/config", vga=vga)
+    assert status(host) == before | told
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_a_qemu_without_proxmox_s_additions_is_asked_nothing_more(tmp_path: Path, foreign: bool) -> None:
+    host = Host().with_guest()
+    host.task("POST", f"{GUEST}/status/start")
+    read = {key: value for key, value in status(host).items() if not (foreign and key in ASKED)}
+    config = {"as": "root@pam", "method": "GET", "params": {}, "path": f"{GUEST}/config", "status": 200, "reason": "OK"}
+    asked = config | {"path": f"{GUEST}/status/current", "body": {"data": read}}
+    recording = tmp_path / "rest-9.2.json"
+    recording.write_text(json.dumps({"exchanges": [asked, config | {"body": {"data": host.config()}}]}))
+    assert [result.differences for result in replay(recording)[1]] == [[], []]
