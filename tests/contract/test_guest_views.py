@@ -70,3 +70,31 @@ def test_a_qemu_without_proxmox_s_additions_is_asked_nothing_more(tmp_path: Path
     recording = tmp_path / "rest-9.2.json"
     recording.write_text(json.dumps({"exchanges": [asked, config | {"body": {"data": host.config()}}]}))
     assert [result.differences for result in replay(recording)[1]] == [[], []]
+
+
+def test_the_options_of_a_snapshot_come_with_what_is_noted_of_it(host: Host) -> None:
+    path = f"{GUEST}/snapshot"
+    for name, given in (("one", {"description": "first"}), ("two", {"vmstate": 1})):
+        assert host.task("POST", path, snapname=name, **given) == "OK"
+    kept = host.data("GET", f"{path}/two/config")
+    assert (kept["parent"], "description" in kept, "snaptime" in kept) == ("one", False, True)
+    assert host.data("GET", f"{GUEST}/config", snapshot="two") == kept | {"digest": host.config()["digest"]}
+    assert host.data("GET", f"{GUEST}/config", snapshot="one")["description"] == "first"
+    assert host.refused("GET", f"{GUEST}/config", snapshot="not") == "snapshot 'not' does not exist"
+
+
+def test_memory_is_kept_of_what_runs_and_starts_again(host: Host) -> None:
+    path = f"{GUEST}/snapshot"
+    host.task("POST", path, snapname="off", vmstate=1)
+    host.task("POST", f"{GUEST}/status/start")
+    host.task("POST", path, snapname="on", vmstate=1)
+    assert [each.get("vmstate") for each in host.data("GET", path)] == [0, 1, None]
+    before = host.config()["vmgenid"]
+    host.task("POST", f"{path}/off/rollback")
+    assert status(host)["status"] == "stopped"
+    assert host.config()["vmgenid"] != before
+    host.task("POST", f"{path}/on/rollback", start=1)
+    assert status(host)["status"] == "running"
+    host.task("POST", f"{path}/off/rollback", start=1)
+    assert status(host)["status"] == "running"
+    assert [each["type"] for each in host.data("GET", f"{NODE}/tasks", typefilter="qmstart")] == ["qmstart"] * 2

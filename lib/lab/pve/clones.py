@@ -55,9 +55,7 @@ def _source(guest: Document, snapname: str | None) -> Document:
     """Return the configuration that is cloned: the present one, or that of a snapshot."""
     if snapname is None:
         return dict(guest["config"])
-    if snapname not in guest.get("snapshots", {}):
-        raise failure(f"snapshot '{snapname}' does not exist")
-    return dict(guest["snapshots"][snapname]["config"])
+    return dict(guest_state.snapshot(guest, snapname)["config"])
 
 
 def _need_target(call: Call, storage: str, target: str) -> None:

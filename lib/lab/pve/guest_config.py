@@ -29,10 +29,7 @@ def get_config(call: Call) -> dict[str, Any]:
         raise invalid(snapshot=both, current=both)
     guest = call.guest()
     if name is not None:
-        snapshot = guest.get("snapshots", {}).get(name)
-        if snapshot is None:
-            raise failure(f"snapshot '{name}' does not exist")
-        return guest_state.shown_config(snapshot, True)
+        return guest_state.snapshot_config(guest, name) | {"digest": guest_state.digest(guest["config"])}
     return guest_state.shown_config(guest, bool(call.get("current")))
 
 

@@ -81,8 +81,29 @@ def shown_config(guest: Document, current: bool) -> dict[str, Any]:
     config = dict(guest["config"]) if current else coming_config(guest)
     if "cipassword" in config:
         config["cipassword"] = "**********"
-    config |= {key: guest[key] for key in ("lock", "parent") if guest.get(key)}
+    config |= ({"lock": guest["lock"]} if guest.get("lock") else {}) | parent(guest)
     return config | {"digest": digest(guest["config"])}
+
+
+def parent(document: Document) -> dict[str, str]:
+    """Return the snapshot that a guest or a snapshot goes back to, as options show it."""
+    return {"parent": document["parent"]} if document.get("parent") else {}
+
+
+def snapshot(guest: Document, name: str) -> Document:
+    """Return a snapshot of the guest. Raises Refusal."""
+    found: Document | None = guest.get("snapshots", {}).get(name)
+    if found is None:
+        raise failure(f"snapshot '{name}' does not exist")
+    return found
+
+
+def snapshot_config(guest: Document, name: str) -> dict[str, Any]:
+    """Return the configuration of a snapshot, with what is noted of the snapshot itself. Raises Refusal."""
+    kept = snapshot(guest, name)
+    shown = dict(kept["config"]) | {"snaptime": kept["snaptime"]} | parent(kept)
+    shown |= {"description": kept["description"]} if kept["description"] else {}
+    return shown | ({"cipassword": "**********"} if "cipassword" in shown else {})
 
 
 def figures(world: World, guest: Document, now: float) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA, belief
-from lib.lab.pve import guest_disks, guest_state, storage_state
+from lib.lab.pve import guest_disks, guest_state, storage_state, tasks
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.readings import names, reading
-from lib.lab.pve.tasks import TaskFailed
+from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import store_of
 from lib.lab.world import Document, World
 
@@ -22,14 +23,10 @@ def list_snapshots(call: Call) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name, snapshot in guest.get("snapshots", {}).items():
         entry = {"name": name, "description": snapshot["description"], "snaptime": snapshot["snaptime"]}
-        found.append(entry | {"vmstate": snapshot["vmstate"]} | _parent(snapshot))
+        found.append(entry | {"vmstate": snapshot["vmstate"]} | guest_state.parent(snapshot))
     running = int(guest["status"] == "running")
     here = {"name": "current", "description": "You are here!", "running": running}
-    return [*found, here | {"digest": guest_state.digest(guest["config"])} | _parent(guest)]
-
-
-def _parent(document: Document) -> dict[str, str]:
-    return {"parent": document["parent"]} if document.get("parent") else {}
+    return [*found, here | {"digest": guest_state.digest(guest["config"])} | guest_state.parent(guest)]
 
 
 def create(call: Call) -> str:
@@ -55,19 +52,9 @@ def delete(call: Call) -> str:
     return call.start("qmdelsnapshot", call["vmid"], 2.0, snapname=call["snapname"])
 
 
-def _named(call: Call, guest: Document) -> Document:
-    found: Document | None = guest.get("snapshots", {}).get(call["snapname"])
-    if found is None:
-        raise failure(f"snapshot '{call['snapname']}' does not exist")
-    return found
-
-
 def get_config(call: Call) -> dict[str, Any]:
     """GET …/snapshot/{snapname}/config."""
-    snapshot = _named(call, call.guest())
-    shown = dict(snapshot["config"]) | {"snaptime": snapshot["snaptime"]} | _parent(snapshot)
-    shown |= {"description": snapshot["description"]} if snapshot["description"] else {}
-    return shown | ({"cipassword": "**********"} if "cipassword" in shown else {})
+    return guest_state.snapshot_config(call.guest(), call["snapname"])
 
 
 def update_config(call: Call) -> None:
@@ -76,7 +63,7 @@ def update_config(call: Call) -> None:
         return
     guest = call.guest()
     guest_state.need_unlocked(guest)
-    _named(call, guest)["description"] = call["description"]
+    guest_state.snapshot(guest, call["snapname"])["description"] = call["description"]
     call.world.put("guest", str(call["vmid"]), guest)
 
 
@@ -109,7 +96,8 @@ def _end_create(world: World, task: Document) -> None:
         raise TaskFailed("snapshot feature is not available")
     config = {key: value for key, value in guest["config"].items() if not _NOT_KEPT.fullmatch(key)}
     kept = {"config": config, "description": args["description"], "snaptime": task["starttime"]}
-    snapshots[name] = kept | {"vmstate": args["vmstate"], "parent": guest.get("parent", "")}
+    state = int(bool(args["vmstate"]) and guest["status"] == "running")  # what is off has no memory to keep
+    snapshots[name] = kept | {"vmstate": state, "parent": guest.get("parent", "")}
     world.put("guest", task["id"], guest | {"parent": name})
 
 
@@ -121,11 +109,15 @@ def _end_rollback(world: World, task: Document) -> None:
     if name not in snapshots:
         raise TaskFailed(f"snapshot '{name}' does not exist")
     guest_state.need_unlocked(guest)
-    running = bool(task["args"]["start"] or snapshots[name]["vmstate"])
+    running = bool(snapshots[name]["vmstate"])
     state = {"status": "running" if running else "stopped", "started": task["due"] if running else None}
     kept = {key: value for key, value in guest["config"].items() if _NOT_KEPT.fullmatch(key)}
     config = snapshots[name]["config"] | kept
-    world.put("guest", task["id"], guest | {"config": config, "parent": name} | state)
+    if config.get("vmgenid"):  # by which the guest sees that its time went back
+        config["vmgenid"] = str(uuid.uuid4())
+    world.put("guest", task["id"], guest | {"config": config, "pending": {}, "parent": name, "paused": False} | state)
+    if task["args"]["start"] and not running:  # a task of its own, which this one does not wait for
+        tasks.start(world, task["due"], task["node"], "qmstart", task["id"], caller(world, task).identity, 3.0)
 
 
 def _end_delete(world: World, task: Document) -> None:
