@@ -130,7 +130,8 @@ def _end_reassign(world: World, task: Document) -> None:
     if source is None or other is None:
         raise TaskFailed(f"could not find VM {args['vmid'] if source is None else args['target']}")
     drive = _parse(args["disk"], source["config"].pop(args["disk"]))
-    out_of_boot_order(source["config"], args["disk"])
+    if (boot := out_of_boot_order(source["config"], args["disk"])) is not None:
+        source["config"]["boot"] = boot
     old = str(drive["file"])
     drive["file"] = guest_disks.copy(world, node, node, old, args["target"], old.partition(":")[0], "")
     store_of(world, old, node).free(old)

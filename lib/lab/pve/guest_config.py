@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA, belief
-from lib.lab.pve import cloudinit, datacenter, guest_disks, guest_options, guest_rights, guest_state, params
+from lib.lab.pve import cloudinit, datacenter, guest_disks, guest_options, guest_rights, guest_state, hotplug, params
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.formats import split_list
@@ -15,10 +15,6 @@ from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed, caller
 from lib.lab.pve.volume_stores import store_of
 from lib.lab.world import Document, World
-
-# What a running guest takes on at once; the rest waits for its next start.
-_LIVE = """agent autostart boot description hotplug lock name onboot protection startup tags ciuser cipassword sshkeys
-ciupgrade nameserver searchdomain"""
 
 
 def get_config(call: Call) -> dict[str, Any]:
@@ -140,7 +136,8 @@ def _need_drives(guest: Document, given: dict[str, Any], removed: list[str]) -> 
 
 def _revert(call: Call, guest: Document, reverted: list[str]) -> None:
     if reverted:
-        guest["pending"] = {name: value for name, value in guest["pending"].items() if name not in reverted}
+        for name in reverted:
+            _forget_pending(guest, name)
         call.world.put("guest", str(call["vmid"]), guest)
 
 
@@ -190,17 +187,21 @@ def _apply(
     config = guest["config"]
     _need_drives(guest, given, removed)
     for option in removed:
-        out_of_boot_order(config, option)
+        boot = out_of_boot_order(guest_state.coming_config(guest), option)
+        if boot is not None:
+            _set(guest, "boot", boot)
         if option == "lock":
             guest["lock"] = ""
-        elif option in config and (is_drive(option) or option.startswith("unused")):
+        elif option in config and option.startswith("unused"):
             _let_go(world, node, vmid, config, option, force)
+        elif is_drive(option):
+            _remove_drive(world, node, vmid, guest, option, force)
         else:
             _set(guest, option, None)
     for option, value in given.items():
         if is_drive(option):
-            _set_drive(world, node, vmid, config, option, value, log)
-            _into_boot_order(config, option)
+            _set_drive(world, node, vmid, guest, option, value, log)
+            _into_boot_order(guest, option)
         elif option == "lock":
             guest["lock"] = value
         elif option == "tags":
@@ -208,36 +209,76 @@ def _apply(
         else:
             _set(guest, option, guest_options.stored(option, value))
             if option == "ostype" and not {"machine"} & {*given, *removed, *guest["pending"]}:
-                config |= guest_options.pinned_machine(config | {option: value}, guest_state.QEMU[major(world)])
+                pinned = guest_options.pinned_machine(config | {option: value}, guest_state.QEMU[major(world)])
+                for name, machine in pinned.items():
+                    _set(guest, name, machine)
     world.put("guest", str(vmid), guest)
 
 
-def out_of_boot_order(config: Document, option: str) -> None:
-    """Boot no longer from a device that goes away."""
+def out_of_boot_order(config: Document, option: str) -> str | None:
+    """Return a boot order without a device that goes away; None where it is not in it."""
     key, _, devices = str(config.get("boot", "")).partition("=")
-    if key == "order" and option in devices.split(";"):
-        config["boot"] = f"order={';'.join(name for name in devices.split(';') if name != option)}"
+    if key != "order" or option not in devices.split(";"):
+        return None
+    return f"order={';'.join(name for name in devices.split(';') if name != option)}"
 
 
-def _into_boot_order(config: Document, option: str) -> None:
+def _into_boot_order(guest: Document, option: str) -> None:
     """Make a new CD drive bootable, as the last one."""
+    config = guest_state.coming_config(guest)
     key, _, devices = str(config.get("boot", "")).partition("=")
     names = devices.split(";")
     disc = guest_disks.is_cdrom(guest_disks.parse(option, config[option])) and "cloudinit" not in str(config[option])
     if key == "order" and disc and option not in names:
-        config["boot"] = f"order={';'.join([*names, option])}"
+        _set(guest, "boot", f"order={';'.join([*names, option])}")
+
+
+def _waits(guest: Document, option: str, value: Any) -> bool:
+    return guest["status"] == "running" and not hotplug.takes(guest["config"], option, value)
 
 
 def _set(guest: Document, option: str, value: Any) -> None:
-    if guest["status"] == "running" and option not in _LIVE.split():
-        if guest["config"].get(option) == value:
-            guest["pending"].pop(option, None)
-        else:
+    waits = _waits(guest, option, value)
+    guest["pending"].pop(option, None)
+    if waits:
+        if guest["config"].get(option) != value:
             guest["pending"][option] = value
     elif value is None:
         guest["config"].pop(option, None)
     else:
         guest["config"][option] = value
+
+
+def _remove_drive(world: World, node: str, vmid: int, guest: Document, option: str, force: bool) -> None:
+    _forget_pending(guest, option)
+    if _waits(guest, option, None) and option in guest["config"]:
+        guest["pending"][option] = None
+    elif option in guest["config"]:
+        _let_go(world, node, vmid, guest["config"], option, force)
+
+
+def _forget_pending(guest: Document, option: str) -> None:
+    """Drop a change that waits; a disk that was to come in stays as an unused one."""
+    value = guest["pending"].pop(option, None)
+    if value is not None and is_drive(option):
+        _keep(guest["config"], guest["vmid"], option, value)
+
+
+def _keep(config: Document, vmid: int, option: str, value: Any) -> None:
+    volid = guest_disks.volume_of(value)
+    held = [guest_disks.volume_of(each) for name, each in config.items() if is_drive(name)]
+    if volid not in held and guest_disks.owned({option: value}, vmid):
+        add_unused(config, volid)
+
+
+def settled(world: World, guest: Document) -> Document:
+    """Return a guest that has taken on what waited for it to be off."""
+    config = guest["config"]
+    for option, value in guest["pending"].items():
+        before = config.get(option)
+        if is_drive(option) and before and guest_disks.volume_of(before) != guest_disks.volume_of(value or ""):
+            _let_go(world, guest["node"], guest["vmid"], config, option, False)
+    return guest | {"config": guest_state.coming_config(guest), "pending": {}, "paused": False}
 
 
 def _let_go(world: World, node: str, vmid: int, config: Document, option: str, force: bool) -> None:
@@ -260,18 +301,23 @@ def add_unused(config: Document, volid: str) -> str:
     return option
 
 
-def _set_drive(world: World, node: str, vmid: int, config: Document, option: str, value: Any, log: list[str]) -> None:
-    if _same_volume(config, option, value):
+def _set_drive(world: World, node: str, vmid: int, guest: Document, option: str, value: Any, log: list[str]) -> None:
+    config = guest["config"]
+    same = _same_volume(config, option, value)
+    if same:
         before = guest_disks.parse(option, config[option])
-        drive = guest_disks.parse(option, value)
         kept = {"size": before["size"]} if "size" in before else {}
-        config[option] = print_properties(drive | kept, "file")
-        return
-    made = guest_disks.make(world, node, vmid, option, value, log, config)
-    if option in config:
-        _let_go(world, node, vmid, config, option, False)
-    config[option] = made
-    taken = guest_disks.volume_of(config[option])
+        made = print_properties(guest_disks.parse(option, value) | kept, "file")
+    else:
+        made = guest_disks.make(world, node, vmid, option, value, log, guest_state.coming_config(guest))
+    _forget_pending(guest, option)
+    if _waits(guest, option, made):
+        guest["pending"][option] = made
+    else:
+        if option in config and not same:
+            _let_go(world, node, vmid, config, option, False)
+        config[option] = made
+    taken = guest_disks.volume_of(made)
     for name in [name for name in config if name.startswith("unused") and config[name] == taken]:
         del config[name]
 

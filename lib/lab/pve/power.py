@@ -8,6 +8,7 @@ from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve import guest_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
+from lib.lab.pve.guest_config import settled
 from lib.lab.pve.guests import present
 from lib.lab.pve.readings import guest_reading, names, reading
 from lib.lab.pve.rights import major
@@ -124,7 +125,7 @@ def _end_start(world: World, task: Document) -> None:
     if guest["status"] == "running":
         raise TaskFailed(f"VM {task['id']} already running")
     _need_processors(world, guest)
-    world.put("guest", task["id"], _settled(guest) | {"status": "running", "started": task["due"]})
+    world.put("guest", task["id"], settled(world, guest) | {"status": "running", "started": task["due"]})
 
 
 def _end_pause(world: World, task: Document) -> None:
@@ -141,11 +142,6 @@ def _end_resume(world: World, task: Document) -> None:
     world.put("guest", task["id"], guest | {"paused": False} | woken)
 
 
-def _settled(guest: Document) -> Document:
-    """Take over what waited for the guest to be off."""
-    return guest | {"config": guest_state.coming_config(guest), "pending": {}, "paused": False}
-
-
 def _end_off(world: World, task: Document) -> None:
     guest = world.get("guest", task["id"])
     if guest is None or guest["node"] != task["node"]:
@@ -153,14 +149,14 @@ def _end_off(world: World, task: Document) -> None:
     if guest["status"] != "running":  # nobody looks at its lock then
         return
     guest = present(world, task)
-    world.put("guest", task["id"], _settled(guest) | {"status": "stopped", "started": None})
+    world.put("guest", task["id"], settled(world, guest) | {"status": "stopped", "started": None})
 
 
 def _end_reboot(world: World, task: Document) -> None:
     guest = present(world, task)
     if guest["status"] != "running":
         raise TaskFailed(f"VM {task['id']} not running")
-    fresh = _settled(guest) if task["type"] == "qmreboot" else guest
+    fresh = settled(world, guest) if task["type"] == "qmreboot" else guest
     world.put("guest", task["id"], fresh | {"started": task["due"]})
 
 
