@@ -242,3 +242,25 @@ def test_a_guest_is_not_started_with_more_processors_than_there_are(host: Host) 
 )
 def test_what_is_no_backup_is_not_restored(host: Host, given: Any, told: str) -> None:
     assert host.refused("POST", f"{NODE}/qemu", vmid=990, **given) == told
+
+
+# ------------------------------------------------------------------ migration
+
+
+def test_what_a_guest_has_on_its_node_alone(host: Host) -> None:
+    path = f"{GUEST}/migrate"
+    host.data("PUT", f"{GUEST}/config", serial0="socket", usb0="spice", hostpci0="0000:01:00.0")
+    found = host.data("GET", path)
+    assert (found["running"], found["allowed_nodes"], found["not_allowed_nodes"]) == (0, [], {})
+    assert (found["local_resources"], found["has-dbus-vmstate"]) == (["hostpci0"], 1)
+    (disk,) = found["local_disks"]
+    assert (disk["volid"], disk["size"], disk["drivename"]) == ("local:100/vm-100-disk-0.qcow2", 1 << 30, "scsi0")
+    missing = "Configuration file 'nodes/pve/qemu-server/999.conf' does not exist"
+    assert host.refused("GET", f"{NODE}/qemu/999/migrate") == missing
+
+
+def test_where_to_comes_before_what(host: Host) -> None:
+    for vmid in (100, 999):
+        path = f"{NODE}/qemu/{vmid}/migrate"
+        assert host.refused("POST", path, target="pve") == {"target": "target is local node."}
+        assert host.refused("POST", path, target="other") == "no such cluster node 'other'"
