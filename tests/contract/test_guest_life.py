@@ -264,3 +264,36 @@ def test_where_to_comes_before_what(host: Host) -> None:
         path = f"{NODE}/qemu/{vmid}/migrate"
         assert host.refused("POST", path, target="pve") == {"target": "target is local node."}
         assert host.refused("POST", path, target="other") == "no such cluster node 'other'"
+
+
+def test_a_guest_that_sleeps_is_woken_by_a_start(host: Host) -> None:
+    for verb in ("start", "resume"):
+        host.task("POST", f"{GUEST}/status/start")
+        assert host.task("POST", f"{GUEST}/status/suspend", todisk=1) == "OK"
+        assert host.config()["lock"] == "suspended"
+        assert host.refused("POST", f"{GUEST}/status/reset") == "VM 100 not running"
+        assert host.task("POST", f"{GUEST}/status/{verb}") == "OK"
+        assert "lock" not in host.config()
+        assert host.data("GET", f"{GUEST}/status/current")["qmpstatus"] == "running"
+        host.task("POST", f"{GUEST}/status/stop")
+
+
+def test_a_template_is_no_guest_to_start_whatever_works_on_it(host: Host) -> None:
+    host.task("POST", f"{GUEST}/template")
+    host.data("PUT", f"{GUEST}/config", lock="backup")
+    assert host.task("POST", f"{GUEST}/status/start") == "you can't start a vm if it's a template"
+    missing = "Configuration file 'nodes/pve/qemu-server/999.conf' does not exist"
+    assert host.refused("PUT", f"{NODE}/qemu/999/sendkey", key="ret") == missing
+
+
+def test_what_the_monitor_and_a_sleep_to_disk_need(host: Host) -> None:
+    host.data("POST", "/access/users", userid="a@pve")
+    host.data("POST", "/access/roles", roleid="Some", privs="VM.PowerMgmt,VM.Config.Disk,Sys.Audit,Sys.Modify")
+    host.data("PUT", "/access/acl", path="/vms", roles="Some", users="a@pve")
+    host.task("POST", f"{GUEST}/status/start")
+    for path, given, needed in (
+        ("monitor", {"command": "stop"}, "(/, Sys.Modify)"),
+        ("status/suspend", {"todisk": "1"}, "(/storage/local, Datastore.AllocateSpace)"),
+    ):
+        answer = host.api.call("a@pve", "POST", f"{GUEST}/{path}", given, "pve")
+        assert (answer.status, answer.reason) == (403, f"Permission check failed {needed}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import RECORDED, SCHEMA
-from lib.lab.pve import guest_state
+from lib.lab.pve import guest_disks, guest_state, storage_state
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guest_config import settled
+from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guests import present
 from lib.lab.pve.readings import guest_reading, names, reading
 from lib.lab.pve.rights import major
@@ -31,10 +32,10 @@ def _begin(call: Call, kind: str) -> str:
     )
 
 
-def _need_running(call: Call) -> None:
+def _need_running(call: Call, asleep: bool = False) -> None:
     call.root_only("skiplock", "nocheck")
     guest = call.need_there(call["vmid"])
-    if guest["status"] != "running" and guest.get("lock") != "suspended":
+    if guest["status"] != "running" and not (asleep and guest.get("lock") == "suspended"):
         raise failure(f"VM {call['vmid']} not running")
 
 
@@ -84,12 +85,24 @@ def suspend(call: Call) -> str:
     _need_running(call)
     if call.get("todisk"):
         call.need(f"/vms/{call['vmid']}", "VM.Config.Disk")
+        storage = call.get("statestorage") or _state_storage(call.world, call.guest()["config"])
+        call.need(f"/storage/{storage}", "Datastore.AllocateSpace")
     return _begin(call, "qmsuspend" if call.get("todisk") else "qmpause")
+
+
+def _state_storage(world: World, config: Document) -> str:
+    """Return where the memory of a guest is kept: with its disks, on a shared storage if there is one."""
+    if "vmstatestorage" in config:
+        return str(config["vmstatestorage"])
+    volumes = (guest_disks.volume_of(value) for option, value in config.items() if is_drive(option))
+    found = sorted({volid.partition(":")[0] for volid in volumes if volid})
+    shared = [name for name in found if storage_state.is_shared(storage_state.section_of(world, name))]
+    return (shared or found or ["local"])[0]
 
 
 def resume(call: Call) -> str:
     """POST …/status/resume."""
-    _need_running(call)
+    _need_running(call, asleep=True)
     return _begin(call, "qmresume")
 
 
@@ -97,7 +110,7 @@ def monitor(call: Call) -> str:
     """POST …/monitor: QEMU's own commands, of which the lab knows none; what goes wrong is the answer."""
     vmid, words = call["vmid"], str(call["command"]).split()
     if major(call.world) >= 9 and words and words[0] not in ("info", "help"):
-        call.need(f"/vms/{vmid}", "Sys.Modify")
+        call.need("/", "Sys.Modify")
     if call.guest()["status"] != "running":
         return f"ERROR: VM {vmid} not running\n"
     if words[:1] == ["info"] and words[1:] == ["status"]:
@@ -107,7 +120,9 @@ def monitor(call: Call) -> str:
 
 def send_key(call: Call) -> None:
     """PUT …/sendkey."""
-    _need_running(call)
+    call.root_only("skiplock")
+    if call.guest()["status"] != "running":
+        raise failure(f"VM {call['vmid']} not running")
 
 
 def _need_processors(world: World, guest: Document) -> None:
@@ -119,13 +134,19 @@ def _need_processors(world: World, guest: Document) -> None:
 
 
 def _end_start(world: World, task: Document) -> None:
-    guest = present(world, task)
+    guest = guest_state.present(world, task["node"], task["id"])
     if guest["config"].get("template"):
         raise TaskFailed("you can't start a vm if it's a template")
+    if guest["lock"] == "backup" and guest["status"] == "running":  # its memory is being saved: it goes on
+        world.put("guest", task["id"], guest | {"paused": False})
+        return
+    if guest["lock"] != "suspended" and not task["args"].get("skiplock"):
+        guest_state.need_unlocked(guest)
     if guest["status"] == "running":
         raise TaskFailed(f"VM {task['id']} already running")
     _need_processors(world, guest)
-    world.put("guest", task["id"], settled(world, guest) | {"status": "running", "started": task["due"]})
+    woken = {"lock": ""} if guest["lock"] == "suspended" else {}
+    world.put("guest", task["id"], settled(world, guest) | woken | {"status": "running", "started": task["due"]})
 
 
 def _end_pause(world: World, task: Document) -> None:
