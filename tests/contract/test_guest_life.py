@@ -297,3 +297,37 @@ def test_what_the_monitor_and_a_sleep_to_disk_need(host: Host) -> None:
     ):
         answer = host.api.call("a@pve", "POST", f"{GUEST}/{path}", given, "pve")
         assert (answer.status, answer.reason) == (403, f"Permission check failed {needed}")
+
+
+def features(host: Host, vmid: int, **given: Any) -> list[int]:
+    path = f"{NODE}/qemu/{vmid}/feature"
+    return [host.data("GET", path, feature=name, **given)["hasFeature"] for name in ("snapshot", "clone", "copy")]
+
+
+def test_what_disks_can_do(host: Host) -> None:
+    assert features(host, 100) == [1, 0, 1]
+    host.task("POST", f"{GUEST}/snapshot", snapname="one")
+    assert features(host, 100, snapname="one") == [1, 0, 1]
+    host.task("DELETE", f"{GUEST}/snapshot/one")
+    host.data("PUT", f"{GUEST}/config", ide1="local:1")
+    assert host.task("POST", f"{GUEST}/template", disk="scsi0") == "OK"
+    assert host.config()["template"] == 1
+    assert features(host, 100) == [0, 0, 1]
+    host.data("PUT", f"{GUEST}/config", delete="ide1")
+    assert features(host, 100) == [0, 1, 1]
+    assert host.task("POST", f"{GUEST}/clone", newid=101) == "OK"
+    assert features(host, 101) == [1, 0, 1]
+    linked = (
+        "Linked clone feature is not supported for 'local:100/base-100-disk-0.qcow2/101/vm-101-disk-0.qcow2' (scsi0)"
+    )
+    assert host.refused("POST", f"{NODE}/qemu/101/clone", newid=102, full=0) == linked
+    assert host.task("POST", f"{GUEST}/move_disk", disk="scsi0", storage="made") == "OK"
+    assert host.config()["scsi0"] == "made:100/base-100-disk-0.qcow2,size=1G"
+
+
+def test_what_changed_is_told_before_what_is_locked(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", lock="backup")
+    given = {"disk": "scsi0", "size": "+1G"}
+    assert host.task("PUT", f"{GUEST}/resize", **given) == "VM is locked (backup)"
+    assert host.task("PUT", f"{GUEST}/resize", digest="0" * 40, **given).startswith("checksum mismatch")
+    assert host.task("PUT", f"{GUEST}/resize", skiplock=1, **given) == "OK"

@@ -14,7 +14,7 @@ from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import format_size, owner, store_of
+from lib.lab.pve.volume_stores import format_size, is_base, owner, store_of
 from lib.lab.world import Document, World
 
 LINKED_SECONDS, FULL_SECONDS = 2.0, 30.0
@@ -89,7 +89,7 @@ def _need_features(call: Call, config: Document, full: bool, running: bool) -> N
         volid = guest_disks.volume_of(config[option]) if is_drive(option) else ""
         if option == "tpmstate0" and full and running and not of:
             raise failure("cannot clone TPM state while VM is running")
-        if not volid or full or option == "tpmstate0" or "base-" in volid:
+        if not volid or full or option == "tpmstate0" or is_base(volid):
             continue
         if not guest_disks.is_cdrom(guest_disks.parse(option, config[option])):
             what = f"{of} '{volid}' ({option})" if major(call.world) >= 9 else f" drive '{option}'"
@@ -111,6 +111,7 @@ def _end_clone(world: World, task: Document) -> None:
             config[option] = _drive(world, task, option, config[option])
         elif re.fullmatch(r"net\d+", option):
             config[option] = guest_options.network(str(config[option]), fresh=True)
+    task["log"].insert(0, f"creating a clone of VM {task['id']} with ID {args['newid']}")
     uuids = re.sub(r"uuid=[^,]+", f"uuid={uuid.uuid4()}", str(config.get("smbios1", "")))
     config |= {"smbios1": uuids or f"uuid={uuid.uuid4()}", "name": args["name"]}
     if config.get("vmgenid"):

@@ -14,7 +14,7 @@ from lib.lab.pve.guests import present
 from lib.lab.pve.params import print_properties
 from lib.lab.pve.snapshots import can_be_taken
 from lib.lab.pve.tasks import TaskFailed
-from lib.lab.pve.volume_stores import store_of
+from lib.lab.pve.volume_stores import is_base, store_of
 from lib.lab.world import Document, World
 
 SECONDS = 15.0
@@ -76,6 +76,8 @@ def _end_move(world: World, task: Document) -> None:
     way = f"from current storage '{old.partition(':')[0]}' to target storage '{args['storage']}'"
     task["log"].append(f"copying volume '{old}' {way}")
     drive["file"] = guest_disks.copy(world, node, node, old, guest["vmid"], args["storage"], args["format"])
+    if config.get("template"):
+        drive["file"] = store_of(world, drive["file"], node).to_base(drive["file"])
     config[disk] = print_properties(drive, "file") if is_drive(disk) else drive["file"]
     if args["delete"]:
         task["log"].append(f"removing source volume '{old}' after successful copy")
@@ -145,11 +147,12 @@ def _end_reassign(world: World, task: Document) -> None:
 def feature(call: Call) -> dict[str, Any]:
     """GET …/feature: whether the disks can be snapshotted, cloned (a base disk's linked clone), copied."""
     guest = call.need_there(call["vmid"])
-    config = guest["config"]
-    if "snapname" in call.params and call["snapname"] not in guest.get("snapshots", {}):
-        raise failure(f"snapshot '{call['snapname']}' does not exist")
+    name = call.get("snapname")
+    config = guest["config"] if name is None else guest_state.snapshot(guest, name)["config"]
     bases = all(
-        "base-" in volid for volid in guest_disks.owned(config, call["vmid"]).values() if "cloudinit" not in volid
+        is_base(guest_disks.volume_of(value))
+        for option, value in config.items()
+        if is_drive(option) and not guest_disks.is_cdrom(guest_disks.parse(option, value))
     )
     try:
         snapshots = can_be_taken(call.world, call.node, config)

@@ -151,8 +151,7 @@ def _end_template(world: World, task: Document) -> None:
             continue
         drive["file"] = store_of(world, drive["file"], task["node"]).to_base(drive["file"])
         config[option] = print_properties(drive, "file")
-    if not wanted:
-        config["template"] = 1
+    config["template"] = 1  # also where one disk was named
     world.put("guest", task["id"], guest)
 
 
@@ -175,10 +174,12 @@ def resize(call: Call) -> str:
 
 
 def _end_resize(world: World, task: Document) -> None:
-    guest = present(world, task)
+    guest = guest_state.present(world, task["node"], task["id"])
     config, option, text = guest["config"], task["args"]["disk"], task["args"]["size"]
     if task["args"]["digest"] not in ("", guest_state.digest(config)):
         raise TaskFailed("checksum mismatch (file change by other user?)")
+    if not task["args"]["skiplock"]:
+        guest_state.need_unlocked(guest)
     if option not in config:
         raise TaskFailed(f"disk '{option}' does not exist")
     drive = guest_disks.parse(option, config[option])

@@ -13,7 +13,7 @@ from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed, caller
-from lib.lab.pve.volume_stores import store_of
+from lib.lab.pve.volume_stores import is_base, store_of
 from lib.lab.world import Document, World
 
 
@@ -73,13 +73,13 @@ def _present(world: World, task: Document) -> tuple[Document, dict[str, Document
 
 
 def can_be_taken(world: World, node: str, config: Document) -> bool:
-    """Tell whether every disk is of a kind that keeps snapshots: a raw file does not."""
+    """Tell whether every disk is of a kind that keeps snapshots: a raw file does not, nor does a base of clones."""
     for option, value in config.items():
         volid = guest_disks.volume_of(value) if is_drive(option) else ""
         if volid and not guest_disks.is_cdrom(guest_disks.parse(option, value)):
             section = storage_state.section_of(world, volid.partition(":")[0])
             held = store_of(world, volid, node)
-            if section["type"] == "dir" and held.facts(volid)["format"] != "qcow2":
+            if is_base(volid) or (section["type"] == "dir" and held.facts(volid)["format"] != "qcow2"):
                 return False
     return True
 

@@ -29,6 +29,11 @@ def owner(volid: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_base(volid: str) -> bool:
+    """Tell whether a volume is the base of linked clones; a linked clone only has the name of one in its own."""
+    return volid.rpartition("/")[2].rpartition(":")[2].startswith("base-")
+
+
 def backed_up(volume: str) -> int | None:
     """Return the VM id in a backup's name, if it is one that vzdump gives."""
     match = _BACKUP.match(volume.rpartition("/")[2])
