@@ -198,3 +198,53 @@ def test_tags_are_kept_sorted_and_small_and_some_are_not_for_everybody(host: Hos
         answer = host.api.call("tom@pve", "PUT", f"{NODE}/qemu/990/config", {"tags": given}, "pve")
         told = f"Permission check failed (/, Sys.Modify for modifying tag '{refused}')"
         assert (answer.status, answer.reason) == ((403, told) if refused else (200, "OK"))
+
+
+ONLY_SNIPPETS = "unable to use volume local:import/x.qcow2 - content type needs to be 'snippets'"
+NO_SCRIPT = {"hookscript": "script 'local:snippets/x.sh' does not exist\n"}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "told"),
+    [
+        ("POST", {"cicustom": "user=local:import/x.qcow2"}, ONLY_SNIPPETS),
+        ("PUT", {"cicustom": "user=local:import/x.qcow2"}, ONLY_SNIPPETS),
+        ("POST", {"cicustom": "user=nosuch:snippets/x.yaml"}, "storage 'nosuch' does not exist"),
+        (
+            "PUT",
+            {"unused0": "local:iso/x.iso"},
+            "unable to use volume local:iso/x.iso - content type needs to be 'images'",
+        ),
+        (
+            "POST",
+            {"archive": "local:iso/x.iso"},
+            "unable to use volume local:iso/x.iso - content type needs to be 'backup'",
+        ),
+        ("POST", {"archive": "local:iso/x.iso", "scsi0": "no:1"}, {"scsi0": "option conflicts with option 'archive'"}),
+        (
+            "PUT",
+            {"hookscript": "local:iso/x.iso"},
+            {"hookscript": "'local:iso/x.iso' is not in the snippets directory\n"},
+        ),
+        ("PUT", {"hookscript": "local:snippets/x.sh"}, NO_SCRIPT),
+    ],
+)
+def test_a_volume_is_of_the_kind_that_is_asked_for(host: Host, method: str, given: dict[str, Any], told: Any) -> None:
+    path, of = (GUEST + "/config", {}) if method == "PUT" else (f"{NODE}/qemu", {"vmid": 990})
+    assert host.refused(method, path, **of, **given) == told
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"start": "1"}, "(/vms/990, VM.PowerMgmt)"),
+        ({"ha-managed": "1"}, "(/, Sys.Console)"),
+        ({"vmstatestorage": "local"}, "(/storage/local, Datastore.AllocateSpace)"),
+    ],
+)
+def test_what_a_new_guest_shall_do_needs_rights(host: Host, given: dict[str, str], told: str) -> None:
+    host.data("POST", "/access/users", userid="a@pve")
+    host.data("POST", "/access/roles", roleid="Some", privs="VM.Allocate,VM.Config.Disk")
+    host.data("PUT", "/access/acl", path="/vms", roles="Some", users="a@pve")
+    answer = host.api.call("a@pve", "POST", f"{NODE}/qemu", {"vmid": "990"} | given, "pve")
+    assert (answer.status, answer.reason) == (403, f"Permission check failed {told}")

@@ -78,10 +78,13 @@ def _changes(call: Call) -> tuple[dict[str, Any], list[str]]:
     _need_sense(given, removed, reverted)
     drives = {name: value for name, value in given.items() if is_drive(name)}
     guest_disks.check(call, drives)
+    if "hookscript" in given:
+        guest_disks.need_script(call, str(given["hookscript"]))
     guest_rights.need_options(call, vmid, None, [*removed, *given])
     config = (call.world.get("guest", str(vmid)) or {}).get("config", {})
     kept = {name: value for name, value in drives.items() if not _same_volume(config, name, value)}
     guest_disks.need_rights(call, vmid, kept)
+    guest_disks.need_others(call, vmid, given)
     guest_rights.need_bridges(call, given)
     guest = call.guest()
     if call.get("digest") not in (None, guest_state.digest(guest["config"])):

@@ -65,6 +65,27 @@ def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
             _need_import(call, vmid, option, drive)
 
 
+def need_others(call: Call, vmid: int, given: Mapping[str, Any]) -> None:
+    """Refuse unless the caller may use what other options than drives name of storages."""
+    for option in sorted(name for name in given if re.fullmatch(r"unused\d+", name)):
+        need_volume(call, vmid, property_string("unused", str(given[option]))["file"], "images")
+    if "vmstatestorage" in given:
+        call.need(f"/storage/{given['vmstatestorage']}", "Datastore.AllocateSpace")
+    if "cicustom" in given:
+        for volid in sorted(property_string("cicustom", str(given["cicustom"])).values()):
+            need_volume(call, vmid, volid, "snippets")
+
+
+def need_script(call: Call, volid: str) -> None:
+    """Refuse what is no script to hook into a guest's life."""
+    storage, _, volume = volid.partition(":")
+    section = storage_state.section_of(call.world, storage)
+    if volume_names.parse(section, volume)[0] != "snippets":
+        raise invalid(hookscript=f"'{volid}' is not in the snippets directory\n")
+    if not call.files.exists(storage_state.file_of(section, volume)):
+        raise invalid(hookscript=f"script '{volid}' does not exist\n")
+
+
 def check(call: Call, drives: dict[str, Any]) -> None:
     """Refuse drives that make no sense, before anything is done: imports of the wrong form, an ISO file as a disk."""
     for option in sorted(drives):
@@ -107,7 +128,7 @@ def _need_import(call: Call, vmid: int, option: str, drive: dict[str, Any]) -> N
         need_volume(call, vmid, source)
 
 
-def need_volume(call: Call, vmid: int | None, volid: str) -> None:
+def need_volume(call: Call, vmid: int | None, volid: str, content: str = "") -> None:
     """Refuse unless the caller may use an existing volume: his guest's own, or one that he may read."""
     if volid.startswith("/"):
         if not call.is_root:
@@ -115,6 +136,8 @@ def need_volume(call: Call, vmid: int | None, volid: str) -> None:
         return
     storage, _, volume = volid.partition(":")
     kind, of = volume_names.parse(storage_state.section_of(call.world, storage), volume)
+    if content and kind != content:
+        raise failure(f"unable to use volume {volid} - content type needs to be '{content}'")
     path = f"/storage/{storage}"
     if call.may(path, "Datastore.Allocate"):
         return

@@ -57,17 +57,22 @@ def create(call: Call) -> str:
         raise Refusal(403, f"Permission check failed (pool '{pool}' does not exist)")
     if "storage" in call.params:
         call.need(f"/storage/{call['storage']}", "Datastore.AllocateSpace")
+    if call.get("ha-managed"):
+        call.need("/", "Sys.Console")
+    if call.get("start"):
+        call.need_guest(vmid, pool, "VM.PowerMgmt")
     if not call.may(f"/vms/{vmid}", "VM.Allocate") and not (pool and call.may(f"/pool/{pool}", "VM.Allocate")):
         raise denied()
     given = guest_options.given(call.params)
     drives = {name: value for name, value in given.items() if is_drive(name)}
+    if "archive" in call.params:
+        _need_archive(call, vmid, drives)
     guest_disks.need_rights(call, vmid, drives)
+    guest_disks.need_others(call, vmid, given)
     guest_rights.need_options(call, vmid, pool, given)
     guest_rights.need_devices(call, vmid, pool, given)
     guest_rights.need_bridges(call, given)
     guest_disks.check(call, drives)
-    if "archive" in call.params:
-        _need_archive(call, vmid, drives)
     existing, verb = call.world.get("guest", str(vmid)), "restore" if "archive" in call.params else "create"
     if existing is not None:
         raise failure(f"unable to {verb} VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
@@ -95,7 +100,7 @@ def _need_archive(call: Call, vmid: int, drives: Document) -> None:
         raise failure("Only root can pass arbitrary filesystem paths.")
     storage, named, volume = archive.partition(":")
     if named:
-        guest_disks.need_volume(call, vmid, archive)
+        guest_disks.need_volume(call, vmid, archive, "backup")
         path = storage_state.file_of(storage_state.section_of(call.world, storage), volume)
     if not call.files.exists(path if named else archive):
         raise failure(f"volume '{archive}' does not exist" if named else f"can't find file '{archive}'")
