@@ -248,3 +248,15 @@ def test_what_a_new_guest_shall_do_needs_rights(host: Host, given: dict[str, str
     host.data("PUT", "/access/acl", path="/vms", roles="Some", users="a@pve")
     answer = host.api.call("a@pve", "POST", f"{NODE}/qemu", {"vmid": "990"} | given, "pve")
     assert (answer.status, answer.reason) == (403, f"Permission check failed {told}")
+
+
+def test_a_disk_of_a_snapshot_is_not_destroyed(host: Host) -> None:
+    used = "unable to delete 'local:100/vm-100-disk-0.qcow2' - volume is still in use (snapshot?)"
+    host.task("POST", f"{GUEST}/snapshot", snapname="one")
+    forced = host.refused("PUT", f"{GUEST}/unlink", idlist="scsi0", force=1)
+    assert forced == {"scsi0": f"unable to apply pending change scsi0 : {used}\n"}
+    host.data("PUT", f"{GUEST}/config", delete="scsi0")
+    assert host.refused("PUT", f"{GUEST}/config", delete="unused0") == used
+    assert host.task("DELETE", f"{GUEST}/snapshot/one") == "OK"
+    host.data("PUT", f"{GUEST}/config", delete="unused0")
+    assert "unused0" not in host.config()

@@ -49,16 +49,10 @@ def move(call: Call) -> str:
         raise failure("you can't move to the same storage with same format")
     if "images" not in storage_state.contents(storage_state.need_on(call.world, storage, call.node)):
         raise invalid(storage=f"storage '{storage}' does not support vm images")
-    if call.get("delete") and _is_in_snapshot(guest, disk):
+    if call.get("delete") and guest_disks.in_snapshot(guest, volid):
         raise failure("you can't move a disk with snapshots and delete the source")
     args = {name: call.get(name, "") for name in ("disk", "storage", "format", "delete")}
     return call.start("qmmove", call["vmid"], SECONDS, **args)
-
-
-def _is_in_snapshot(guest: Document, disk: str) -> bool:
-    volid = guest_disks.volume_of(guest["config"][disk])
-    kept = (snapshot["config"].get(disk, "") for snapshot in guest.get("snapshots", {}).values())
-    return any(guest_disks.volume_of(value) == volid for value in kept)
 
 
 def _parse(disk: str, value: Any) -> dict[str, Any]:
@@ -110,7 +104,7 @@ def _reassign(call: Call, target: int) -> str:
         raise failure(f"Target disk key '{wanted}' is already in use for VM '{target}'")
     if is_drive(disk) and guest_disks.is_cdrom(_parse(disk, source["config"][disk])):
         raise failure("CD drive contents can't be moved to another VM")
-    if _is_in_snapshot(source, disk):
+    if guest_disks.in_snapshot(source, guest_disks.volume_of(source["config"][disk])):
         raise failure("Can't move disk used by a snapshot to another VM")
     if source["status"] == "running" and is_drive(disk):
         raise failure("Cannot move disk to another VM while the source VM is running - detach first")

@@ -121,8 +121,11 @@ def _need_memory(given: dict[str, Any], guest: Document) -> None:
         raise failure("balloon value too large (must be smaller than assigned memory)")
 
 
-def _need_drives(guest: Document, given: dict[str, Any], removed: list[str]) -> None:
-    """Refuse to remove drives of a protected guest, and to boot from what is not there: the work itself looks."""
+def _need_drives(guest: Document, given: dict[str, Any], removed: list[str], force: bool) -> None:
+    """Refuse to remove drives of a protected guest or a snapshot, and to boot from what is not there.
+
+    The work itself looks, and not the request.
+    """
     config = guest["config"]
     for name in removed:
         value = config.get(name)
@@ -131,6 +134,15 @@ def _need_drives(guest: Document, given: dict[str, Any], removed: list[str]) -> 
         if config.get("protection"):
             what = f"drive '{name}'" if is_drive(name) else f"unused disk '{value}'"
             raise TaskFailed(f"can't remove {what} - protection mode enabled")
+        volid, unused = guest_disks.volume_of(value), name.startswith("unused")
+        mine = guest_disks.owned({name: value}, guest["vmid"])
+        if mine and (force or unused) and guest_disks.in_snapshot(guest, volid):
+            used = f"unable to delete '{volid}' - volume is still in use (snapshot?)"
+            if unused:
+                raise TaskFailed(used)
+            running = guest["status"] == "running"
+            what = "hotplug problem -" if running else f"unable to apply pending change {name} :"
+            raise invalid(**{name: f"{what} {used}\n"})
     if "order=" in str(given.get("boot", "")):
         for name in str(given["boot"]).partition("order=")[2].split(",")[0].split(";"):
             if name and (name in removed or name not in config | guest.get("pending", {}) | given):
@@ -188,7 +200,7 @@ def _apply(
 ) -> None:
     guest = world.get("guest", str(vmid)) or {}
     config = guest["config"]
-    _need_drives(guest, given, removed)
+    _need_drives(guest, given, removed, force)
     for option in removed:
         boot = out_of_boot_order(guest_state.coming_config(guest), option)
         if boot is not None:

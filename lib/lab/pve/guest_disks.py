@@ -266,6 +266,12 @@ def owned(config: Document, vmid: int) -> dict[str, str]:
     return {name: volid for name, volid in found.items() if volid and owner(volid) == vmid}
 
 
+def in_snapshot(guest: Document, volid: str) -> bool:
+    """Tell whether a snapshot of the guest holds the volume."""
+    kept = (value for each in guest.get("snapshots", {}).values() for value in each["config"].values())
+    return any(volume_of(value) == volid for value in kept)
+
+
 def free_all(world: World, node: str, config: Document, vmid: int) -> None:
     """Remove every volume of the guest. Raises TaskFailed where linked clones hang on one."""
     volumes = owned(config, vmid)

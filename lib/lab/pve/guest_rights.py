@@ -119,6 +119,8 @@ def need_inside(
             need_tags(world, who, vmid, str(config.get("tags", "")), str(given.get("tags", "")))
         elif option.startswith("unused"):
             who.need_guest(vmid, None, "VM.Config.Disk")
+            for volid in guest_disks.owned({option: value}, vmid).values() if verb == "delete" else ():
+                who.need(f"/storage/{volid.partition(':')[0]}", "Datastore.AllocateSpace")
         elif is_drive(option):
             _need_drive(who, vmid, guest_disks.parse(option, value))
         else:
