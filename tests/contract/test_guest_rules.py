@@ -260,3 +260,22 @@ def test_a_disk_of_a_snapshot_is_not_destroyed(host: Host) -> None:
     assert host.task("DELETE", f"{GUEST}/snapshot/one") == "OK"
     host.data("PUT", f"{GUEST}/config", delete="unused0")
     assert "unused0" not in host.config()
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_what_is_kept_is_read_back_from_a_file(host: Host, new: bool) -> None:
+    """check_type, parse_vm_config and write_vm_config of src/PVE/QemuServer.pm."""
+    given = {"description": "two\nlines\n\n", "cpulimit": "1.5", "tags": "", "ciuser": "", "cpuunits": 50}
+    path, vmid = (f"{NODE}/qemu", {"vmid": 990}) if new else (f"{GUEST}/config", {})
+    host.data("POST" if new else "PUT", path, **vmid, **given)
+    path = f"{NODE}/qemu/990" if new else GUEST
+    kept = host.data("GET", f"{path}/config")
+    assert {name: kept[name] for name in given} == {
+        "description": "two\nlines",
+        "cpulimit": "1.5",
+        "tags": " ",
+        "ciuser": " ",
+        "cpuunits": 50,
+    }
+    host.data("PUT", f"{path}/config", description="")
+    assert "description" not in host.data("GET", f"{path}/config")

@@ -116,8 +116,8 @@ def _end_clone(world: World, task: Document) -> None:
     config |= {"smbios1": uuids or f"uuid={uuid.uuid4()}", "name": args["name"]}
     if config.get("vmgenid"):
         config["vmgenid"] = str(uuid.uuid4())
-    if args["description"]:
-        config["description"] = args["description"]
+    if args["description"].strip():
+        config["description"] = args["description"].rstrip()
     world.put("guest", str(args["newid"]), new | {"config": config, "lock": "", "pool": args["pool"] or None})
 
 

@@ -220,7 +220,7 @@ def _apply(
         elif option == "lock":
             guest["lock"] = value
         elif option == "tags":
-            _set(guest, option, datacenter.unique_tags(world, str(value)))
+            _set(guest, option, guest_options.stored(option, datacenter.unique_tags(world, str(value))))
         else:
             _set(guest, option, guest_options.stored(option, value))
             if option == "ostype" and not {"machine"} & {*given, *removed, *guest["pending"]}:

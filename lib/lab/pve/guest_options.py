@@ -98,7 +98,13 @@ def _is_key(line: str) -> bool:
 
 
 def stored(option: str, value: Any) -> Any:
-    """Return an option's value as the configuration keeps it. Drives are not for this function."""
+    """Return an option's value as the configuration keeps it; None where it keeps none. Drives are not for this.
+
+    What is kept is a file with a line for each option: fractions are read back as text, and of an empty value
+    the blank behind the name. A description is a comment in it, without blanks at its end.
+    """
+    if option == "description":
+        return str(value).rstrip() or None
     if re.fullmatch(r"net\d+", option):
         return network(str(value))
     if option == "vmgenid" and value == "1":  # a new one
@@ -108,8 +114,8 @@ def stored(option: str, value: Any) -> Any:
     if option == "cipassword":  # kept as a hash, shown as stars
         return "$5$" + hashlib.sha256(str(value).encode()).hexdigest()
     if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    return value
+        return str(int(value) if value.is_integer() else value)
+    return " " if value == "" else value
 
 
 def pinned_machine(config: Mapping[str, Any], qemu: str) -> dict[str, str]:

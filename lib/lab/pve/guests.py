@@ -78,9 +78,10 @@ def create(call: Call) -> str:
         raise failure(f"unable to {verb} VM {vmid} - VM {vmid} already exists on node '{existing['node']}'")
     if verb == "restore":
         raise failure(f"unable to restore VM {vmid} - the lab's backups are empty")
-    config = {name: guest_options.stored(name, value) for name, value in given.items() if not is_drive(name)}
-    if "tags" in config:
-        config["tags"] = datacenter.unique_tags(call.world, str(config["tags"]))
+    if "tags" in given:
+        given["tags"] = datacenter.unique_tags(call.world, str(given["tags"]))
+    kept = {name: guest_options.stored(name, value) for name, value in given.items() if not is_drive(name)}
+    config = {name: value for name, value in kept.items() if value is not None}
     shown = {"name": config["name"]} if "name" in config else {}
     call.world.put("guest", str(vmid), guest_state.fresh(vmid, call.node, shown, "create"))
     imports = any("import-from" in str(value) for value in drives.values())
