@@ -331,3 +331,9 @@ def test_what_changed_is_told_before_what_is_locked(host: Host) -> None:
     assert host.task("PUT", f"{GUEST}/resize", **given) == "VM is locked (backup)"
     assert host.task("PUT", f"{GUEST}/resize", digest="0" * 40, **given).startswith("checksum mismatch")
     assert host.task("PUT", f"{GUEST}/resize", skiplock=1, **given) == "OK"
+
+
+def test_a_guest_that_sleeps_may_be_destroyed(host: Host) -> None:
+    host.task("POST", f"{GUEST}/status/start")
+    host.task("POST", f"{GUEST}/status/suspend", todisk=1)
+    assert host.task("DELETE", GUEST) == "OK"

@@ -225,10 +225,14 @@ def destroy(call: Call) -> str:
 
 
 def _end_destroy(world: World, task: Document) -> None:
-    guest = present(world, task)
+    guest = guest_state.present(world, task["node"], task["id"])
     vmid = guest["vmid"]
+    if guest["config"].get("protection"):
+        raise TaskFailed(f"can't remove VM {vmid} - protection mode enabled")
     if guest["status"] == "running":
         raise TaskFailed(f"VM {vmid} is running - destroy failed")
+    if guest["lock"] != "suspended" and not task["args"]["skiplock"]:
+        guest_state.need_unlocked(guest)
     guest_disks.free_all(world, task["node"], guest["config"], vmid)
     if task["args"]["destroy-unreferenced-disks"]:
         guest_disks.free_unreferenced(world, task["node"], vmid)
