@@ -72,6 +72,15 @@ def test_a_qemu_without_proxmox_s_additions_is_asked_nothing_more(tmp_path: Path
     assert [result.differences for result in replay(recording)[1]] == [[], []]
 
 
+def test_such_a_qemu_takes_no_snapshot_while_it_runs(host: Host) -> None:
+    host.world.put("node", "pve", (host.world.get("node", "pve") or {}) | {"foreign_qemu": True})
+    host.task("POST", f"{GUEST}/status/start")
+    lacks = "VM 100 qmp command 'savevm-start' failed - The command savevm-start has not been found"
+    assert host.task("POST", f"{GUEST}/snapshot", snapname="one") == lacks
+    host.task("POST", f"{GUEST}/status/stop")
+    assert host.task("POST", f"{GUEST}/snapshot", snapname="one") == "OK"
+
+
 def test_the_options_of_a_snapshot_come_with_what_is_noted_of_it(host: Host) -> None:
     path = f"{GUEST}/snapshot"
     for name, given in (("one", {"description": "first"}), ("two", {"vmstate": 1})):

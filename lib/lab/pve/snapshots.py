@@ -94,6 +94,9 @@ def _end_create(world: World, task: Document) -> None:
         raise TaskFailed(f"snapshot name '{name}' already used")
     if not can_be_taken(world, task["node"], guest["config"]):
         raise TaskFailed("snapshot feature is not available")
+    if guest["status"] == "running" and (world.peek("node", guest["node"]) or {}).get("foreign_qemu"):
+        asked = f"VM {task['id']} qmp command 'savevm-start' failed"
+        raise TaskFailed(f"{asked} - The command savevm-start has not been found")
     config = {key: value for key, value in guest["config"].items() if not _NOT_KEPT.fullmatch(key)}
     kept = {"config": config, "description": args["description"], "snaptime": task["starttime"]}
     state = int(bool(args["vmstate"]) and guest["status"] == "running")  # what is off has no memory to keep
