@@ -162,7 +162,7 @@ def test_giving_a_disk_to_another_guest(host: Host) -> None:
     assert host.refused("POST", path, disk="scsi0", target__vmid=101) == "could not find target VM 101"
     host.task("POST", f"{NODE}/qemu", vmid=101)
     assert host.task("POST", path, disk="scsi0", target__vmid=101, target__disk="scsi3") == "OK"
-    assert ("scsi0" in host.config(), host.config()["boot"]) == (False, "order=")
+    assert ("scsi0" in host.config(), host.config()["boot"]) == (False, " ")
     assert host.data("GET", f"{NODE}/qemu/101/config")["scsi3"] == "local:101/vm-101-disk-0.qcow2,size=1G"
 
 

@@ -53,7 +53,7 @@ def test_what_is_not_set_can_be_deleted_all_the_same(host: Host) -> None:
 
 def test_a_deleted_disk_leaves_the_boot_order_and_stays_as_an_unused_one(host: Host) -> None:
     host.data("PUT", f"{GUEST}/unlink", idlist="scsi0")
-    assert host.config()["boot"] == "order="
+    assert host.config()["boot"] == " "
     assert host.config()["unused0"] == "local:100/vm-100-disk-0.qcow2"
     host.data("PUT", f"{GUEST}/unlink", idlist="unused0", force=1)
     assert "unused0" not in host.config()
@@ -279,3 +279,43 @@ def test_what_is_kept_is_read_back_from_a_file(host: Host, new: bool) -> None:
     }
     host.data("PUT", f"{path}/config", description="")
     assert "description" not in host.data("GET", f"{path}/config")
+
+
+DISK = "local:100/vm-100-disk-0.qcow2"
+OTHER_FORMAT = "'format=raw' option different from storage format 'qcow2'"
+FLAGS = """VM-specific CPU flags must be a subset of: aes, amd-no-ssb, amd-ssbd, hv-evmcs, hv-tlbflush, ibpb, md-clear,
+ nested-virt, pcid, pdpe1gb, spec-ctrl, ssbd, virt-ssbd""".replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"virtio0": "none,media=cdrom"}, {"virtio0": "unable to parse drive options"}),
+        ({"ide3": "none,media=cdrom,format=raw"}, {"ide3": "unable to parse drive options"}),
+        ({"scsi1": "local:1,mbps=1,mbps_rd=1"}, {"scsi1": "unable to parse drive options"}),
+        ({"scsi1": "local:1,mbps_max=1"}, {"scsi1": "unable to parse drive options"}),
+        ({"scsi1": "/root/x.raw"}, {"scsi1": "unable to associate path '/root/x.raw' to any storage"}),
+        ({"scsi1": f"{DISK},format=raw"}, f"drive 'scsi1' - volume '{DISK}' - {OTHER_FORMAT}"),
+        ({"machine": "pc,viommu=intel"}, "to use Intel vIOMMU please set the machine type to q35"),
+        ({"machine": "q35,aw-bits=48"}, "cannot set aw-bits if no vIOMMU is configured"),
+        ({"cpu": "host,flags=+bogus"}, {"cpu": f"invalid format - {FLAGS}\n"}),
+    ],
+)
+def test_what_does_not_go_together_is_refused(host: Host, given: dict[str, Any], told: Any) -> None:
+    before = host.config()
+    assert host.refused("PUT", f"{GUEST}/config", **given) == told
+    assert host.config() == before
+
+
+def test_how_drives_are_kept(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", ide3="none", ide0="local:cloudinit,format=raw")
+    assert host.config()["ide3"] == "none,media=cdrom"
+    assert host.config()["ide0"] == "local:100/vm-100-cloudinit.raw,media=cdrom"
+
+
+@pytest.mark.parametrize(
+    ("boot", "size"), [("order=net0", 0), ("order=net0;ide2;scsi0", 1 << 30), ("c", 0), ("cdn", 0)]
+)
+def test_a_guest_s_size_is_that_of_the_disk_it_boots_from(host: Host, boot: str, size: int) -> None:
+    host.data("PUT", f"{GUEST}/config", boot=boot)
+    assert host.data("GET", f"{NODE}/qemu")[0]["maxdisk"] == size

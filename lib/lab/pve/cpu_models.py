@@ -25,8 +25,8 @@ SapphireRapids-v3 SapphireRapids-v4 SierraForest SierraForest-v2 SierraForest-v3
 Skylake-Client-IBRS Skylake-Client-noTSX-IBRS Skylake-Client-v4 Skylake-Server Skylake-Server-IBRS
 Skylake-Server-noTSX-IBRS Skylake-Server-v4 Skylake-Server-v5 Westmere Westmere-IBRS"""
 MODELS = frozenset((*_MODELS.split(), "x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4"))
-_FLAGS = """nested-virt pcid spec-ctrl ibpb ssbd virt-ssbd amd-ssbd amd-no-ssb pdpe1gb md-clear hv-tlbflush hv-evmcs
-aes"""
+_FLAGS = """aes amd-no-ssb amd-ssbd hv-evmcs hv-tlbflush ibpb md-clear nested-virt pcid pdpe1gb spec-ctrl ssbd
+virt-ssbd"""
 _FLAG = f"[+-](?:{'|'.join(_FLAGS.split())})"
 
 

@@ -122,7 +122,7 @@ def _need_memory(given: dict[str, Any], guest: Document) -> None:
 
 
 def _need_drives(guest: Document, given: dict[str, Any], removed: list[str], force: bool) -> None:
-    """Refuse to remove drives of a protected guest or a snapshot, and to boot from what is not there.
+    """Refuse to remove drives of a protected guest or a snapshot, and to boot from what is not there; see the machine.
 
     The work itself looks, and not the request.
     """
@@ -143,6 +143,8 @@ def _need_drives(guest: Document, given: dict[str, Any], removed: list[str], for
             running = guest["status"] == "running"
             what = "hotplug problem -" if running else f"unable to apply pending change {name} :"
             raise invalid(**{name: f"{what} {used}\n"})
+    if "machine" in given:
+        guest_options.need_machine(str(given["machine"]))
     if "order=" in str(given.get("boot", "")):
         for name in str(given["boot"]).partition("order=")[2].split(",")[0].split(";"):
             if name and (name in removed or name not in config | guest.get("pending", {}) | given):
@@ -235,7 +237,7 @@ def out_of_boot_order(config: Document, option: str) -> str | None:
     key, _, devices = str(config.get("boot", "")).partition("=")
     if key != "order" or option not in devices.split(";"):
         return None
-    return f"order={';'.join(name for name in devices.split(';') if name != option)}"
+    return guest_options.boot_order([name for name in devices.split(";") if name != option])
 
 
 def _into_boot_order(guest: Document, option: str) -> None:

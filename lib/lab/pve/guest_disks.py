@@ -22,6 +22,7 @@ TPM_BYTES = 4 << 20
 _NEW = re.compile(r"(?:([^:/]+):)(\d+(?:\.\d+)?)")
 _CLOUDINIT = re.compile(r"([^:/]+):cloudinit")
 _HAS_CLOUDINIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2|vmdk))?$")
+_NO_FILE = ("none", "cdrom")
 _NEEDED_FOR_IMPORT = {"efidisk0": ("efitype", "pre-enrolled-keys"), "tpmstate0": ("version",)}
 
 
@@ -32,7 +33,7 @@ def parse(option: str, value: Any) -> dict[str, Any]:
 
 def is_cdrom(drive: Mapping[str, Any]) -> bool:
     """Tell whether the drive is a CD drive (cloud-init's is one)."""
-    return drive.get("media") == "cdrom" or bool(_CLOUDINIT.fullmatch(drive["file"]))
+    return drive.get("media") == "cdrom" or drive["file"] in _NO_FILE or bool(_CLOUDINIT.fullmatch(drive["file"]))
 
 
 def volume_of(value: Any) -> str:
@@ -49,7 +50,7 @@ def need_rights(call: Call, vmid: int, drives: dict[str, Any]) -> None:
     for option in sorted(drives):
         drive = parse(option, drives[option])
         file = drive["file"]
-        if file in ("none", "cdrom"):
+        if file in _NO_FILE:
             if file == "cdrom":
                 call.need("/", "Sys.Console")
             continue
@@ -91,6 +92,8 @@ def check(call: Call, drives: dict[str, Any]) -> None:
     for option in sorted(drives):
         drive = parse(option, drives[option])
         new = _NEW.fullmatch(drive["file"])
+        if not _fits_together(option, drive):
+            raise invalid(**{option: "unable to parse drive options"})
         if "import-from" in drive:
             if not new or float(new[2]) != 0:
                 form = "use <storage ID>:0,import-from=<source>"
@@ -98,10 +101,31 @@ def check(call: Call, drives: dict[str, Any]) -> None:
             for required in _NEEDED_FOR_IMPORT.get(option, ()):
                 if required not in drive:
                     raise invalid(**{option: f"need to specify '{required}' when using 'import-from'"})
+        if drive["file"].startswith("/") and not drive["file"].startswith("/dev/"):
+            _need_storage_of(call, option, drive["file"])
         existing = ":" in drive["file"] and not new and not _CLOUDINIT.fullmatch(drive["file"])
         kind = _content(call.world, drive["file"]) if existing and major(call.world) >= 9 else ""
         if kind == "iso" and drive.get("media") != "cdrom":
             raise invalid(**{option: "explicit 'media=cdrom' is required for iso images"})
+
+
+def _fits_together(option: str, drive: Mapping[str, Any]) -> bool:
+    """Tell whether a drive's properties, each right by itself, are right together."""
+    for limit in ("mbps", "iops"):
+        if drive.get(limit) and (drive.get(f"{limit}_rd") or drive.get(f"{limit}_wr")):
+            return False
+    for needing in ("mbps_max", "mbps_rd_max", "mbps_wr_max"):
+        if drive.get(needing) and not drive.get(needing.removesuffix("_max")):
+            return False
+    disc = drive.get("media") == "cdrom"
+    return not (disc and (drive_kind(option) == "virtio" or any(drive.get(name) for name in ("snapshot", "format"))))
+
+
+def _need_storage_of(call: Call, option: str, path: str) -> None:
+    """Refuse a file that lies in no storage."""
+    folders = [f"{section['path']}/" for section in call.world.all("storage").values() if "path" in section]
+    if not path.startswith(tuple(folders)):
+        raise invalid(**{option: f"unable to associate path '{path}' to any storage"})
 
 
 def _content(world: World, volid: str) -> str:
@@ -176,7 +200,8 @@ def make(world: World, node: str, vmid: int, option: str, value: Any, log: list[
         section = storage_state.need_on(world, match[1], node)
         storage_state.need_active(world, match[1], section, node)
     if match := _CLOUDINIT.fullmatch(file):
-        drive |= {"file": store(world, match[1], node).allocate(vmid, CLOUDINIT_BYTES, "cloudinit"), "media": "cdrom"}
+        held, wanted = store(world, match[1], node), drive.pop("format", "")
+        drive |= {"file": held.allocate(vmid, CLOUDINIT_BYTES, "cloudinit", wanted), "media": "cdrom"}
     elif "import-from" in drive:
         match = _NEW.fullmatch(file)
         assert match is not None
@@ -186,7 +211,7 @@ def make(world: World, node: str, vmid: int, option: str, value: Any, log: list[
         drive["file"] = store(world, match[1], node).allocate(vmid, size, format=drive.pop("format", ""))
         drive["size"] = format_size(size)
     else:
-        _existing(world, node, drive)
+        _existing(world, node, option, drive)
         return print_properties(drive, "file")
     text = print_properties(drive, "file")
     log.append(f"{option}: successfully created disk '{text}'")
@@ -234,10 +259,12 @@ def _source(world: World, node: str, source: str) -> tuple[int, int, Document]:
     return facts["virtual_size"], stat["size"], facts
 
 
-def _existing(world: World, node: str, drive: dict[str, Any]) -> None:
+def _existing(world: World, node: str, option: str, drive: dict[str, Any]) -> None:
     """Take a volume that is there, and note its size."""
     file = drive["file"]
-    if file in ("none", "cdrom"):
+    if file in _NO_FILE:
+        drive.setdefault("media", "cdrom")
+    if file in _NO_FILE:
         return
     if file.startswith("/"):
         if not Files(world, node).exists(file):
@@ -248,7 +275,11 @@ def _existing(world: World, node: str, drive: dict[str, Any]) -> None:
     if section is None:
         raise TaskFailed(f"storage '{storage}' does not exist")
     if owner(file) is not None:
-        drive["size"] = format_size(store_of(world, file, node).facts(file)["virtual_size"])
+        facts = store_of(world, file, node).facts(file)
+        if drive.get("format", facts["format"]) != facts["format"]:
+            other = f"'format={drive['format']}' option different from storage format '{facts['format']}'"
+            raise TaskFailed(f"drive '{option}' - volume '{file}' - {other}")
+        drive["size"] = format_size(facts["virtual_size"])
         return
     files, path = Files(world, node), storage_state.file_of(section, volume)
     if not files.exists(path):

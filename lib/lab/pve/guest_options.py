@@ -124,7 +124,19 @@ def pinned_machine(config: Mapping[str, Any], qemu: str) -> dict[str, str]:
     kind = {"pc": "pc-i440fx", "q35": "pc-q35"}.get(parts[0])
     if kind is None or not str(config.get("ostype", "")).startswith("w"):
         return {}
-    return {"machine": ",".join([f"{kind}-{qemu.rpartition('.')[0]}", *parts[1:]])}
+    return {"machine": ",".join([f"{kind}-{qemu.rpartition('.')[0]}+pve1", *parts[1:]])}
+
+
+def need_machine(text: str) -> None:
+    """Refuse an IOMMU that the machine does not have."""
+    machine = property_string("machine", text)
+    bits, iommu = machine.get("aw-bits"), machine.get("viommu")
+    if iommu == "intel" and "q35" not in str(machine.get("type")):
+        raise failure("to use Intel vIOMMU please set the machine type to q35")
+    if iommu == "intel" and bits not in (None, 39, 48):
+        raise failure("Intel vIOMMU supports only 39 or 48 bits as address width")
+    if bits and not iommu:
+        raise failure("cannot set aw-bits if no vIOMMU is configured")
 
 
 def network(text: str, fresh: bool = False) -> str:
@@ -143,5 +155,9 @@ def default_boot(config: dict[str, Any]) -> str:
     discs = [name for name, value in drives.items() if "media=cdrom" in value and "cloudinit" not in value]
     nets = sorted(name for name in config if re.fullmatch(r"net\d+", name))
     devices = disks[:1] + discs[:1] + nets[:1]
-    # Without any device the line in the file holds a blank, and a blank is read back.
+    return boot_order(devices)
+
+
+def boot_order(devices: list[str]) -> str:
+    """Return the option: without any device the line in the file holds a blank, and a blank is read back."""
     return f"order={';'.join(devices)}" if devices else " "

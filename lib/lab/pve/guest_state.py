@@ -56,12 +56,13 @@ def parse_size(text: str) -> int:
 
 
 def boot_disk_bytes(config: Document) -> int:
-    """Return the size of the disk that the guest boots from (the first one, if the order names none)."""
-    order = str(config.get("boot", "")).partition("order=")[2].split(";")
-    for name in [*order, *DRIVES]:
-        for part in str(config.get(name, "")).split(",")[1:]:
-            if part.startswith("size=") and "media=cdrom" not in str(config[name]) and name != "efidisk0":
-                return parse_size(part.removeprefix("size="))
+    """Return the size of the first disk in a guest's boot order (before there were such: of its `bootdisk`)."""
+    boot = str(config.get("boot", ""))
+    order = boot.partition("order=")[2].split(",")[0].split(";")
+    for name in order if boot.startswith(("order=", " ")) else [str(config.get("bootdisk", ""))]:
+        if name in DRIVES and name in config and "media=cdrom" not in str(config[name]):
+            sizes = [part.removeprefix("size=") for part in str(config[name]).split(",") if part.startswith("size=")]
+            return parse_size(sizes[0]) if sizes else 0
     return 0
 
 

@@ -114,6 +114,7 @@ def _end_create(world: World, task: Document) -> None:
         raise TaskFailed(f"unable to create VM {vmid} - Configuration file does not exist")
     config = dict(args["config"])
     try:
+        guest_options.need_machine(str(config.get("machine", "pc")))
         config |= guest_disks.make_all(world, node, vmid, args["drives"], task["log"])
         if "tags" in config:
             guest_rights.need_tags(world, caller(world, task), vmid, "", str(config["tags"]))
