@@ -82,3 +82,28 @@ def test_what_is_set_for_cloud_init_is_listed_without_addresses(host: Host) -> N
     host.data("PUT", f"{GUEST}/config", ipconfig0="ip=dhcp", ciuser="root", ciupgrade=0, cipassword="secret")
     listed = {entry["key"]: entry["value"] for entry in host.data("GET", f"{GUEST}/cloudinit")}
     assert listed == {"ciuser": "root", "cipassword": "**********"}
+
+
+def test_what_a_running_guest_takes_on_is_not_on_its_drive_yet(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", scsi1="local:cloudinit", ciuser="one", nameserver="1.1.1.1")
+    host.task("POST", f"{GUEST}/status/start")
+    host.data("PUT", f"{GUEST}/config", ciuser="two", ipconfig0="ip=dhcp", delete="nameserver", searchdomain="lab.test")
+    now: list[dict[str, Any]] = [
+        {"key": "ciuser", "value": "one", "pending": "two"},
+        {"key": "nameserver", "delete": 1},
+        {"key": "ipconfig0", "pending": "ip=dhcp"},
+        {"key": "searchdomain", "pending": "lab.test"},
+    ]
+    listed = host.data("GET", f"{GUEST}/cloudinit")
+    assert sorted(listed, key=lambda entry: str(entry["key"])) == sorted(now, key=lambda entry: str(entry["key"]))
+    host.data("PUT", f"{GUEST}/config", ciuser="one", delete="ipconfig0")
+    host.data("PUT", f"{GUEST}/cloudinit")
+    after = [{"key": "ciuser", "value": "one"}, {"key": "searchdomain", "value": "lab.test"}]
+    assert host.data("GET", f"{GUEST}/cloudinit") == after
+
+
+def test_a_copy_of_the_drive_has_the_format_that_was_asked_for(host: Host) -> None:
+    host.data("PUT", f"{GUEST}/config", ide0="local:cloudinit")
+    host.task("POST", f"{GUEST}/clone", newid=101, full=1, format="raw")
+    copied = host.data("GET", "/nodes/pve/qemu/101/config")
+    assert copied["ide0"] == "local:101/vm-101-cloudinit.raw,media=cdrom,size=4M"

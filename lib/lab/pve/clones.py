@@ -133,8 +133,8 @@ def _drive(world: World, task: Document, option: str, value: Any) -> str:
         task["log"].append(f"create full clone of drive {option} ({volid})")
         if not disc:
             _need_unlocked(world, task, volid)
-        wanted = "" if disc else args["format"]
-        drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, wanted)
+        form = args["format"]
+        drive["file"] = guest_disks.copy(world, task["node"], args["target"], volid, args["newid"], target, form)
         task["log"].append(f"allocated target volume '{drive['file']}'")
     else:
         task["log"].append(f"create linked clone of drive {option} ({volid})")

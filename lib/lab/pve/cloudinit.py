@@ -1,15 +1,49 @@
-"""Own what cloud-init is told about a guest: its user, network and meta data, as …/cloudinit/dump gives them."""
+"""Own what cloud-init is told about a guest: its user, network and meta data, as …/cloudinit/dump gives them.
+
+What a running guest takes on of it is not on its drive before that is made anew; until then it is noted here.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 import re
+from typing import Any
 from urllib.parse import unquote
 
+from lib.lab.pve.guest_options import CLOUDINIT, DRIVES
 from lib.lab.world import Document
 
 _META = '{{\n     "uuid": "{}",\n     "network_config": {{ "content_path": "/content/0000" }}\n}}\n'
+
+
+def note(guest: Document, option: str, value: Any) -> None:
+    """Note that a running guest takes on a value that its drive does not have (None: that it lets go of one)."""
+    old = guest["config"].get(option)
+    of_drive = option in (*CLOUDINIT, "name") or re.fullmatch(r"(net|ipconfig)\d+", option)
+    has_drive = any("cloudinit" in str(guest["config"].get(name, "")).split(",")[0] for name in DRIVES)
+    if guest["status"] != "running" or not of_drive or not has_drive or old == value:
+        return
+    noted = guest.setdefault("cloudinit", {})  # what the drive has; None where it has nothing
+    if option not in noted:
+        noted[option] = old
+    elif noted[option] == value:
+        del noted[option]
+
+
+def listed(guest: Document, config: Document) -> list[Document]:
+    """Return the options for cloud-init that are set (its addresses are not among them), and what waits of all.
+
+    `config` is the guest's configuration as it is shown.
+    """
+    noted = {name: "**********" if old and name == "cipassword" else old for name, old in guest["cloudinit"].items()}
+    found = [{"key": name, "pending": config.get(name)} for name, old in noted.items() if old is None]
+    for name in CLOUDINIT:
+        if config.get(name) and name not in noted:
+            found.append({"key": name, "value": config[name]})
+        elif config.get(name) and noted[name]:
+            found.append({"key": name, "value": noted[name], "pending": config[name]})
+    return found + [{"key": name, "delete": 1} for name, old in noted.items() if old and not config.get(name)]
 
 
 def dump(lab: Document, vmid: int, config: Document, kind: str) -> str:

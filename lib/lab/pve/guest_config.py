@@ -49,17 +49,16 @@ def dump_cloudinit(call: Call) -> str:
 
 
 def get_cloudinit(call: Call) -> list[dict[str, Any]]:
-    """GET …/cloudinit: what is set of the options for cloud-init; its addresses are not among them.
-
-    Here the drive is never behind them.
-    """
-    config = guest_state.shown_config(call.guest(), True)
-    return [{"key": name, "value": config[name]} for name in guest_options.CLOUDINIT if config.get(name)]
+    """GET …/cloudinit."""
+    guest = call.guest()
+    return cloudinit.listed({"cloudinit": {}} | guest, guest_state.shown_config(guest, True))
 
 
 def rebuild_cloudinit(call: Call) -> None:
     """PUT …/cloudinit: write the drive anew. Here it is made from the configuration whenever it is read."""
-    guest_state.need_unlocked(call.guest())
+    guest = call.guest()
+    guest_state.need_unlocked(guest)
+    call.world.put("guest", str(call["vmid"]), guest | {"cloudinit": {}})
 
 
 # ------------------------------------------------------------------- change
@@ -260,7 +259,9 @@ def _set(guest: Document, option: str, value: Any) -> None:
     if waits:
         if guest["config"].get(option) != value:
             guest["pending"][option] = value
-    elif value is None:
+        return
+    cloudinit.note(guest, option, value)
+    if value is None:
         guest["config"].pop(option, None)
     else:
         guest["config"][option] = value
@@ -295,7 +296,7 @@ def settled(world: World, guest: Document) -> Document:
         before = config.get(option)
         if is_drive(option) and before and guest_disks.volume_of(before) != guest_disks.volume_of(value or ""):
             _let_go(world, guest["node"], guest["vmid"], config, option, False)
-    return guest | {"config": guest_state.coming_config(guest), "pending": {}, "paused": False}
+    return guest | {"config": guest_state.coming_config(guest), "pending": {}, "paused": False, "cloudinit": {}}
 
 
 def _let_go(world: World, node: str, vmid: int, config: Document, option: str, force: bool) -> None:
