@@ -126,6 +126,16 @@ def test_snapshots(host: Host) -> None:
     assert "parent" not in host.config()
 
 
+def test_going_back_keeps_the_disks_that_came_since(host: Host) -> None:
+    host.task("POST", f"{GUEST}/snapshot", snapname="one")
+    host.data("PUT", f"{GUEST}/config", delete="scsi0", scsi1="local:2,format=qcow2")
+    assert host.config()["unused0"] == "local:100/vm-100-disk-0.qcow2"
+    assert host.task("POST", f"{GUEST}/snapshot/one/rollback") == "OK"
+    config = host.config()
+    assert (config["scsi0"], "scsi1" in config) == ("local:100/vm-100-disk-0.qcow2,size=1G", False)
+    assert {value for name, value in config.items() if name.startswith("unused")} == {"local:100/vm-100-disk-1.qcow2"}
+
+
 def test_a_raw_file_keeps_no_snapshots(host: Host) -> None:
     host.data("PUT", f"{GUEST}/config", scsi1="local:1")
     assert host.task("POST", f"{GUEST}/snapshot", snapname="one") == "snapshot feature is not available"

@@ -10,6 +10,7 @@ from lib.lab.provenance import INDEX, SCHEMA, belief
 from lib.lab.pve import guest_disks, guest_state, storage_state, tasks
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import AT_GUEST, OF_GUEST, Call, Route, on_guest
+from lib.lab.pve.guest_config import add_unused
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.tasks import TaskFailed, caller
@@ -115,12 +116,25 @@ def _end_rollback(world: World, task: Document) -> None:
     running = bool(snapshots[name]["vmstate"])
     state = {"status": "running" if running else "stopped", "started": task["due"] if running else None}
     kept = {key: value for key, value in guest["config"].items() if _NOT_KEPT.fullmatch(key)}
-    config = snapshots[name]["config"] | kept
+    config = _with_unused(guest, snapshots[name]["config"] | kept)
     if config.get("vmgenid"):  # by which the guest sees that its time went back
         config["vmgenid"] = str(uuid.uuid4())
     world.put("guest", task["id"], guest | {"config": config, "pending": {}, "parent": name, "paused": False} | state)
     if task["args"]["start"] and not running:  # a task of its own, which this one does not wait for
         tasks.start(world, task["due"], task["node"], "qmstart", task["id"], caller(world, task).identity, 3.0)
+
+
+def _with_unused(guest: Document, config: Document) -> Document:
+    """Keep disks that a snapshot did not have as unused ones; what it has is unused no longer."""
+    held = set(guest_disks.owned(_drives(config), guest["vmid"]).values())
+    for volid in guest_disks.owned(_drives(guest["config"]), guest["vmid"]).values():
+        if volid not in held and "cloudinit" not in volid:
+            add_unused(config, volid)
+    return {name: value for name, value in config.items() if not (name.startswith("unused") and value in held)}
+
+
+def _drives(config: Document) -> Document:
+    return {option: value for option, value in config.items() if is_drive(option)}
 
 
 def _end_delete(world: World, task: Document) -> None:
