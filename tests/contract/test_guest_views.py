@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lib.lab.pve.power import NO_KVM
 from lib.lab.replay.run import replay
 from tests.contract.host import GUEST, NODE, Host
 
@@ -70,6 +71,21 @@ def test_a_qemu_without_proxmox_s_additions_is_asked_nothing_more(tmp_path: Path
     recording = tmp_path / "rest-9.2.json"
     recording.write_text(json.dumps({"exchanges": [asked, config | {"body": {"data": host.config()}}]}))
     assert [result.differences for result in replay(recording)[1]] == [[], []]
+
+
+def test_a_machine_without_kvm_starts_what_needs_none(tmp_path: Path) -> None:
+    """Such a machine gives itself away by a start that failed."""
+    host = Host().with_guest()
+    seen = {"as": "root@pam", "params": {}, "status": 200, "reason": "OK"}
+    config = {"method": "GET", "path": f"{GUEST}/config", "body": {"data": host.config()}}
+    upid = "UPID:pve:<pid>:<pstart>:<starttime>:qmstart:100:root@pam:"
+    start = {"method": "POST", "path": f"{GUEST}/status/start", "body": {"data": upid}}
+    task = {"type": "qmstart", "id": "100", "user": "root@pam", "exitstatus": NO_KVM}
+    without = {"method": "PUT", "path": f"{GUEST}/config", "params": {"kvm": 0}, "body": {"data": None}}
+    steps = [config, start | {"task": task}, without, start | {"task": task | {"exitstatus": "OK"}}]
+    recording = tmp_path / "rest-9.2.json"
+    recording.write_text(json.dumps({"exchanges": [seen | step for step in steps]}))
+    assert [result.differences for result in replay(recording)[1]] == [[], [], [], []]
 
 
 def test_such_a_qemu_takes_no_snapshot_while_it_runs(host: Host) -> None:

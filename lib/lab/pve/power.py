@@ -16,6 +16,7 @@ from lib.lab.pve.rights import major
 from lib.lab.pve.tasks import TaskFailed
 from lib.lab.world import Document, World
 
+NO_KVM = "KVM virtualisation configured, but not available. Either disable in VM configuration or enable in BIOS."
 _SECONDS = {"qmstart": 3.0, "qmstop": 1.0, "qmshutdown": 15.0, "qmreboot": 20.0, "qmreset": 1.0}
 _SECONDS |= {"qmpause": 1.0, "qmsuspend": 10.0, "qmresume": 1.0}
 
@@ -126,9 +127,11 @@ def send_key(call: Call) -> None:
 
 
 def _need_processors(world: World, guest: Document) -> None:
-    """Refuse to start a guest with more processors than its node has."""
-    has = int((world.get("node", guest["node"]) or {}).get("cpus", 0))
-    config = guest["config"]
+    """Refuse to start a guest with more processors than its node has, or such as it has not (a node's `no_kvm`)."""
+    node, config = world.peek("node", guest["node"]) or {}, guest["config"]
+    has = int(node.get("cpus", 0))
+    if node.get("no_kvm") and config.get("kvm") != 0:
+        raise TaskFailed(NO_KVM)
     if has and int(config.get("sockets", 1)) * int(config.get("cores", 1)) > has:
         raise TaskFailed(f"MAX {has} vcpus allowed per VM on this node")
 

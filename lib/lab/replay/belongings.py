@@ -12,6 +12,7 @@ from lib.lab.internet import NO_CONNECTION
 from lib.lab.pve import guest_disks, storage_state
 from lib.lab.pve.guest_options import is_drive
 from lib.lab.pve.guest_state import fresh, parse_size
+from lib.lab.pve.power import NO_KVM
 from lib.lab.pve.volume_stores import owner
 from lib.lab.replay.recording import NODE, ROOT, Exchange
 from lib.lab.world import Document, World
@@ -57,6 +58,7 @@ def describe_machine(world: World, exchanges: list[Exchange]) -> None:
                 node["foreign_qemu"] = "proxmox-support" not in exchange.data
         locked = _LOCKED.search(_ends(exchange))
         node |= {"locking": locked[1]} if locked else {}
+        node |= {"no_kvm": True} if NO_KVM in _ends(exchange) else {}
     world.put("node", NODE, node)
     world.put("meta", "lab", meta)
 
