@@ -307,6 +307,12 @@ def test_what_does_not_go_together_is_refused(host: Host, given: dict[str, Any],
     assert host.config() == before
 
 
+def test_the_log_of_an_update_tells_what_was_asked(host: Host) -> None:
+    upid = host.data("POST", f"{GUEST}/config", memory=1024, cipassword="secret", delete="description")
+    first = host.data("GET", f"{NODE}/tasks/{upid}/log")[0]["t"]
+    assert first == "update VM 100: -cipassword <hidden> -delete description -memory 1024"
+
+
 def test_how_drives_are_kept(host: Host) -> None:
     host.data("PUT", f"{GUEST}/config", ide3="none", ide0="local:cloudinit,format=raw")
     assert host.config()["ide3"] == "none,media=cdrom"

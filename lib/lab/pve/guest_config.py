@@ -178,7 +178,11 @@ def update_later(call: Call) -> str:
     if call.get("background_delay"):
         call.failed = f"failed to update VM {call['vmid']}: "
     seconds = 15.0 if any("import-from" in str(value) for value in given.values()) else 1.0
-    return call.start("qmconfig", call["vmid"], seconds, given=given, removed=removed, force=call.get("force", 0))
+    untold = ("node", "vmid", "digest", "background_delay", "import-working-storage")
+    shown = call.params | {"cipassword": "<hidden>"}
+    told = "".join(f" -{key} {shown[key]}" for key in sorted(call.params) if key not in untold)
+    args = {"given": given, "removed": removed, "force": call.get("force", 0)}
+    return call.start("qmconfig", call["vmid"], seconds, log=[f"update VM {call['vmid']}:{told}"], **args)
 
 
 def unlink(call: Call) -> None:
