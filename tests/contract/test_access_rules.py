@@ -58,6 +58,18 @@ def test_a_ticket_that_is_not_let_in(host: Host) -> None:
     assert asked(host, ticket="PVE:root@pam:00000000::x") == (401, "permission denied - invalid PVE ticket", None)
 
 
+def test_the_ticket_of_one_who_may_no_longer_come_in(host: Host) -> None:
+    """PVE::HTTPServer, auth_handler: check_user_enabled says why."""
+    host.data("POST", "/access/users", userid="a@pve", password="long enough")
+    ticket = host.data("POST", "/access/ticket", username="a@pve", password="long enough")["ticket"]
+    host.data("PUT", "/access/users/a@pve", enable=0)
+    assert asked(host, ticket=ticket) == (401, "user 'a@pve' is disabled", None)
+    host.data("PUT", "/access/users/a@pve", enable=1, expire=1)
+    assert asked(host, ticket=ticket) == (401, "user 'a@pve' access expired", None)
+    host.data("DELETE", "/access/users/a@pve")
+    assert asked(host, ticket=ticket) == (401, "no such user ('a@pve')", None)
+
+
 def test_asking_for_the_realms_needs_no_ticket_and_forgives_a_wrong_one(host: Host) -> None:
     assert asked(host, path="/access/domains")[0] == 200
     assert asked(host, "PVEAPIToken=garbage", path="/access/domains")[0] == 200

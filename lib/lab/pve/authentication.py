@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from lib.lab.pve.answers import unauthorized
+from lib.lab.pve.answers import Refusal, unauthorized
 from lib.lab.pve.api import Api, anonymous_allowed
-from lib.lab.pve.rights import major
+from lib.lab.pve.rights import Rights, major
 from lib.lab.pve.tokens import csrf_is_valid, ticket_user
 from lib.lab.pve.users import digest
 
 NOBODY = ""
+_UPLOAD = re.compile(r"/nodes/[^/]+/storage/([^/]+)/upload")
+_TEMPLATES = "Datastore.AllocateTemplate"
 _TOKEN = re.compile(r"PVEAPIToken=([^\s:/!]+@[A-Za-z][\w.-]+![A-Za-z][\w.-]+)[=:](\S+)")
 
 
@@ -28,16 +30,34 @@ def identify(
     if anonymous_allowed(method, path):
         return NOBODY
     authorization = headers.get("Authorization", "")
-    if authorization.startswith("PVEAPIToken"):
-        return _of_token(api, node, authorization)
-    ticket = unquote(cookies.get("PVEAuthCookie", "")) or authorization.removeprefix("PVEAuthCookie=")
+    ticket = unquote(cookies.get("PVEAuthCookie", ""))
+    if not ticket and authorization.startswith("PVEAuthCookie="):
+        ticket = unquote(authorization.removeprefix("PVEAuthCookie="))
+    by_token = not ticket and authorization.startswith("PVEAPIToken")
+    user = _of_token(api, node, authorization) if by_token else _of_ticket(api, node, ticket)
+    if method == "POST" and (upload := _UPLOAD.fullmatch(path)):
+        _need_upload(api, user, f"/storage/{upload[1]}")
+        return user
+    token = headers.get("CSRFPreventionToken", "")
+    if method != "GET" and not by_token and not csrf_is_valid(api.ticket_key, user, token):
+        raise unauthorized("Permission denied - invalid csrf token")
+    return user
+
+
+def _need_upload(api: Api, user: str, storage: str) -> None:
+    """Refuse at the door who may not upload: before the file is read, and in place of the CSRF token."""
+    if not Rights(api.world).may(user, storage, (_TEMPLATES,)):
+        raise Refusal(403, f"Permission check failed ({storage}, {_TEMPLATES})", bodiless=True)
+
+
+def _of_ticket(api: Api, node: str, ticket: str) -> str:
     if not ticket:
         raise unauthorized("No ticket")
     user = ticket_user(api.ticket_key, ticket, api.clock())
-    if user is None or not _is_active(api, node, user):
+    if user is None:
         raise unauthorized("permission denied - invalid PVE ticket")
-    if method != "GET" and not csrf_is_valid(api.ticket_key, user, headers.get("CSRFPreventionToken", "")):
-        raise unauthorized("Permission denied - invalid csrf token")
+    if why := _inactive(api, node, user):
+        raise unauthorized(why)
     return user
 
 
@@ -52,13 +72,9 @@ def _of_token(api: Api, node: str, authorization: str) -> str:
 def _refused(api: Api, node: str, identity: str, value: str) -> str:
     """Return why a token is refused, in the words of PVE::AccessControl's verify_token; empty if it is not."""
     userid, _, name = identity.partition("!")
-    user, token = api.world.get("user", userid), api.world.get("token", identity)
-    if user is None:
-        return f"no such user ('{userid}')"
-    if not user.get("enable", 1):
-        return f"user '{userid}' is disabled"
-    if _expired(api, node, user.get("expire", 0)):
-        return f"user '{userid}' access expired"
+    token = api.world.get("token", identity)
+    if why := _inactive(api, node, userid):
+        return why
     if token is None:
         return f"no such token '{name}' for user '{userid}'"
     if _expired(api, node, token.get("expire", 0)):
@@ -66,9 +82,14 @@ def _refused(api: Api, node: str, identity: str, value: str) -> str:
     return "" if hmac.compare_digest(token["secret_sha256"], digest(value)) else "invalid token value!"
 
 
-def _is_active(api: Api, node: str, userid: str) -> bool:
+def _inactive(api: Api, node: str, userid: str) -> str:
+    """Return why a user may not come in, in the words of check_user_enabled; empty if he may."""
     user = api.world.get("user", userid)
-    return user is not None and bool(user.get("enable", 1)) and not _expired(api, node, user.get("expire", 0))
+    if user is None:
+        return f"no such user ('{userid}')"
+    if not user.get("enable", 1):
+        return f"user '{userid}' is disabled"
+    return f"user '{userid}' access expired" if _expired(api, node, user.get("expire", 0)) else ""
 
 
 def _expired(api: Api, node: str, moment: int) -> bool:
