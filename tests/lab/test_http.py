@@ -134,6 +134,73 @@ def test_a_volume_id_may_be_encoded(simulated: Simulated, tmp_path: Path) -> Non
     visit(simulated, tmp_path, visitor)
 
 
+def test_an_upload_needs_no_csrf_token_and_is_refused_at_the_door(simulated: Simulated, tmp_path: Path) -> None:
+    """auth_handler of PVE::HTTPServer: the right to upload stands in for the token, and is asked before the body."""
+    api = Api(simulated.world)
+    api.call("root@pam", "POST", "/access/users", {"userid": "p@pve"}, "node1")
+    body = api.call("root@pam", "POST", "/access/users/p@pve/token/tok", {}, "node1").body or {}
+    other = {"Authorization": f"PVEAPIToken=p@pve!tok={body['data']['value']}"}
+    url = "/api2/json/nodes/node1/storage/local/upload"
+
+    def form() -> aiohttp.FormData:
+        made = aiohttp.FormData({"content": "iso"})
+        made.add_field("filename", b"an image", filename="x.iso")
+        return made
+
+    async def visitor(client: Client) -> None:
+        cookie = {"Cookie": (await log_in(client))["Cookie"]}
+        assert (await client.post(url, data=form(), headers=cookie)).status == 200
+        denied = await client.post(url, data=form(), headers=other)
+        told = "Permission check failed (/storage/local, Datastore.AllocateTemplate)"
+        assert (denied.status, denied.reason, await denied.text()) == (403, told, "")
+
+    visit(simulated, tmp_path, visitor)
+
+
+BODIES: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
+    ("POST", {"data": b"{", "headers": {"Content-Type": "application/json"}}, (501, "malformed JSON string")),
+    ("POST", {"data": b"[1]", "headers": {"Content-Type": "application/json"}}, (501, "malformed JSON string")),
+    (
+        "POST",
+        {"data": b"poolid=a", "headers": {"Content-Type": "text/plain"}},
+        (506, "upload 'Content-Type 'text/plain' not implemented"),
+    ),
+    ("DELETE", {"data": {"poolid": "a"}}, (501, "Unexpected content for method 'DELETE'")),
+    ("GET", {"json": {"poolid": "a"}}, (501, "Unexpected content for method 'GET'")),
+    ("POST", {"data": {"poolid": "a"}, "chunked": True}, (501, "chunked transfer encoding not supported")),
+    ("POST", {"json": {"poolid": "a", "comment": None}}, (200, "OK")),
+    ("POST", {"data": {"poolid": "a", "_dc": "1"}}, (200, "OK")),
+    ("POST", {"data": b"poolid=a&comment=x+y", "skip_auto_headers": ["Content-Type"]}, (200, "OK")),
+]
+
+
+@pytest.mark.parametrize(("method", "sent", "told"), BODIES)
+def test_bodies(simulated: Simulated, tmp_path: Path, method: str, sent: dict[str, Any], told: tuple[int, str]) -> None:
+    """PVE::APIServer::AnyEvent; a body is looked at only where its sender is let in."""
+
+    async def visitor(client: Client) -> None:
+        headers = await log_in(client) | sent.get("headers", {})
+        answer = await client.request(method, "/api2/json/pools", **sent | {"headers": headers})
+        assert (answer.status, str(answer.reason)[: len(told[1])]) == told
+        if answer.status != 200:
+            assert await answer.text() == ""
+        unknown = await client.request(method, "/api2/json/pools", **sent)
+        assert unknown.status == (501 if "chunked" in sent else 401)
+
+    visit(simulated, tmp_path, visitor)
+
+
+def test_a_cookie_counts_before_a_token(simulated: Simulated, tmp_path: Path) -> None:
+    async def visitor(client: Client) -> None:
+        headers = {"Cookie": "PVEAuthCookie=PVE:x", "Authorization": "PVEAPIToken=root@pam!none=1"}
+        answer = await client.get("/api2/json/version", headers=headers)
+        assert answer.reason == "permission denied - invalid PVE ticket"
+        other = await client.get("/api2/json/version", headers={"Authorization": "Bearer x"})
+        assert other.reason == "No ticket"
+
+    visit(simulated, tmp_path, visitor)
+
+
 @pytest.mark.parametrize(("kind", "status"), [("500", 500), ("595", 595), ("401", 401)])
 def test_faults_that_answer(simulated: Simulated, tmp_path: Path, kind: str, status: int) -> None:
     Faults(simulated.world).add(kind, "node1 GET /access/domains")

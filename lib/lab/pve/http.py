@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from aiohttp import BodyPartReader, web
 
@@ -25,6 +25,7 @@ from lib.lab.pve.authentication import identify
 
 PREFIXES = ("/api2/json", "/api2/extjs")
 METHODS = ("GET", "POST", "PUT", "DELETE")
+FORMS = ("", "application/x-www-form-urlencoded", "application/json")
 UNANSWERED_SECONDS = 3600.0
 UPLOAD_BYTES = 8 << 30
 
@@ -39,13 +40,26 @@ def respond(
     params: Mapping[str, Any],
 ) -> tuple[str, Answer]:
     """Authenticate and carry out one request; return who it was and the answer."""
-    if method not in METHODS:
-        return "", Refusal(501, f"method '{method}' not available", bodiless=True).answer()
     try:
-        identity = identify(api, node, method, path, headers, cookies)
+        identity = admit(api, node, method, path, headers, cookies)
     except Refusal as refusal:
         return "", refusal.answer()
     return identity, api.call(identity, method, path, params, node)
+
+
+def admit(api: Api, node: str, method: str, path: str, headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
+    """Return whose request it is, by its head alone: nothing has been read of its body.
+
+    Raises:
+        Refusal: where the server does not speak so, or does not let him in.
+    """
+    if method not in METHODS:
+        raise Refusal(501, f"method '{method}' not available", bodiless=True)
+    if encoding := headers.get("Transfer-Encoding"):
+        known = encoding.lower() == "chunked"
+        told = "chunked transfer encoding not supported" if known else f"Unknown transfer encoding '{encoding}'"
+        raise Refusal(501, told, bodiless=True)
+    return identify(api, node, method, path, headers, cookies)
 
 
 def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Application:
@@ -65,13 +79,15 @@ def make_app(api: Api, node: str, journal: Journal, faults: Faults) -> web.Appli
         user, answer = "", _asked_for(faults, subject)
         mischief = seeded.request(node, request.method, path) if seeded is not None else None
         try:
+            if answer is None:
+                user = admit(api, node, request.method, path, request.headers, request.cookies)
             params = await _params(request, api, node)
         except Refusal as refusal:
-            answer = refusal.answer()
+            answer = answer or refusal.answer()
         except ConnectionResetError:  # whoever asked is gone
             return _cut(request)
         if answer is None:
-            user, answer = respond(api, node, request.method, path, request.headers, request.cookies, params)
+            answer = api.call(user, request.method, path, params, node)
             answer = mischief.twist(answer) if mischief is not None else answer
         if mischief is not None:
             await asyncio.sleep(mischief.delay)
@@ -162,20 +178,41 @@ def _response(answer: Answer, now: float) -> web.Response:
 
 
 async def _params(request: web.Request, api: Api, node: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if request.content_type == "multipart/form-data":
-        return await _upload(request, api, node)
-    if request.content_type == "application/json":
-        body = await request.text()
-        for name, value in (json.loads(body) if body.strip() else {}).items():
-            found[name] = _plain(value)
-    elif request.can_read_body:
-        form = await request.post()
-        for name in form:
-            found[name] = "\0".join(str(value) for value in form.getall(name))
+    """Return the parameters of body and query; `_dc` is the web interface's way round caches, and none."""
+    found = await _of_body(request, api, node) if request.content_length else {}
     for name in request.query:
         found[name] = "\0".join(request.query.getall(name))
+    found.pop("_dc", None)
     return found
+
+
+async def _of_body(request: web.Request, api: Api, node: str) -> dict[str, Any]:
+    if request.method not in ("POST", "PUT"):
+        raise Refusal(501, f"Unexpected content for method '{request.method}'", bodiless=True)
+    stated = request.headers.get("Content-Type", "")
+    kind = stated.partition(";")[0].strip()
+    if kind == "multipart/form-data" and request.path.endswith("/upload"):
+        return await _upload(request, api, node)
+    if kind not in FORMS:
+        raise Refusal(506, f"upload 'Content-Type '{stated}' not implemented", bodiless=True)
+    text = await request.text()
+    if kind == "application/json":
+        return _of_json(text)
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        found[name] = f"{found[name]}\0{value}" if name in found else value
+    return found
+
+
+def _of_json(text: str) -> dict[str, Any]:
+    """Return the parameters in a JSON body; what is null there is not given."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise Refusal(501, "malformed JSON string, neither tag, array, object, number, string or atom", bodiless=True)
+    return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
 def _plain(value: Any) -> str:
