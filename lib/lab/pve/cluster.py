@@ -70,7 +70,10 @@ def guest_entries(call: Call) -> list[dict[str, Any]]:
         if not call.may(f"/vms/{vmid}", "VM.Audit"):
             continue
         up = is_up(call.world, guest["node"])
-        found.append(guest_state.resource(call.world, guest, call.now, up))
+        entry = guest_state.resource(call.world, guest, call.now, up)
+        if "pool" in entry and not call.may(f"/pool/{entry['pool']}", "Pool.Audit"):
+            del entry["pool"]
+        found.append(entry)
     return found
 
 
@@ -78,7 +81,7 @@ def storage_entries(call: Call) -> list[dict[str, Any]]:
     """Return each storage on each of its nodes, as far as the caller may audit."""
     found = []
     for name in call.world.keys("storage"):
-        if not call.may(f"/storage/{name}", "Datastore.Audit", "Datastore.AllocateSpace", any_of=True):
+        if not call.may(f"/storage/{name}", "Datastore.Audit"):
             continue
         section = call.world.get("storage", name) or {}
         for node in call.world.keys("node"):
@@ -97,7 +100,8 @@ def resources(call: Call) -> list[dict[str, Any]]:
     if wanted in (None, "node"):
         found += [entry | ({"cgroup-mode": 2} if entry["status"] == "online" else {}) for entry in node_entries(call)]
     if wanted in (None, "storage"):
-        found += storage_entries(call)
+        off = {name for name, section in call.world.all("storage").items() if section.get("disable")}
+        found += [entry for entry in storage_entries(call) if entry["storage"] not in off]
     if wanted in (None, "sdn"):
         found += _networks(call)
     if wanted is None:
@@ -170,11 +174,11 @@ def next_id(call: Call) -> str:
 
 
 def list_tasks(call: Call) -> list[dict[str, Any]]:
-    """GET /cluster/tasks: the newest of all nodes."""
+    """GET /cluster/tasks: the newest of all nodes; a token that may not see all sees none, not even its own."""
     sees_all = call.may("/", "Sys.Audit")
     found = []
     for task in reversed(call.world.all("task").values()):
-        if sees_all or tasks.is_own(call.identity, task):
+        if sees_all or call.identity == task["user"]:
             shown = tasks.describe(task)
             del shown["pid"], shown["pstart"]
             found.append(shown | ({"saved": "1"} if task["endtime"] is not None else {}))

@@ -43,6 +43,9 @@ def _index(call: Call) -> list[dict[str, str]]:
 
 
 def _log(call: Call) -> list[dict[str, Any]]:
+    """Return the one entry, which is root's: others see it who may read logs."""
+    if not call.may("/", "Sys.Syslog"):
+        return []
     entry = {"node": call.node, "pid": 1, "pri": 6, "tag": "pvedaemon", "time": int(call.now), "uid": 1}
     return [entry | {"user": "root@pam", "msg": "starting task", "id": f"1:{call.node}"}]
 

@@ -1,0 +1,62 @@
+"""What lists of the cluster show, and to whom: as in PVE/API2/{Cluster,Tasks}.pm (pve-manager)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.host import NODE, Host
+
+TOKEN = "a@pve!tk"
+
+
+@pytest.fixture
+def host() -> Host:
+    """A host with guest 100 in pool `p`, and a user whose token holds what he does."""
+    host = Host()
+    host.data("POST", "/access/users", userid="a@pve")
+    host.data("POST", "/access/users/a@pve/token/tk", privsep=0)
+    host.data("POST", "/pools", poolid="p")
+    host.task("POST", f"{NODE}/qemu", vmid=100, pool="p")
+    return host
+
+
+def seen(host: Host, identity: str, path: str, **params: Any) -> Any:
+    return (host.api.call(identity, "GET", path, params, "pve").body or {})["data"]
+
+
+def test_a_storage_is_a_resource_for_its_auditors_and_while_it_is_enabled(host: Host) -> None:
+    def storages(identity: str) -> list[str]:
+        return [each["storage"] for each in seen(host, identity, "/cluster/resources", type="storage")]
+
+    host.data("PUT", "/access/acl", path="/storage", roles="PVEDatastoreUser", users="a@pve")
+    assert storages("a@pve") == storages("root@pam") == ["local"]
+    host.data("POST", "/access/roles", roleid="Space", privs="Datastore.AllocateSpace")
+    host.data("PUT", "/access/acl", path="/storage", roles="PVEDatastoreUser", users="a@pve", delete=1)
+    host.data("PUT", "/access/acl", path="/storage", roles="Space", users="a@pve")
+    assert storages("a@pve") == []
+    host.data("PUT", "/storage/local", disable=1)
+    assert storages("root@pam") == []
+
+
+def test_a_guest_s_pool_is_told_to_those_who_may_see_the_pool(host: Host) -> None:
+    host.data("PUT", "/access/acl", path="/vms", roles="PVEVMUser", users="a@pve")
+    assert ["pool" in each for each in seen(host, "a@pve", "/cluster/resources", type="vm")] == [False]
+    host.data("PUT", "/access/acl", path="/pool/p", roles="PVEPoolUser", users="a@pve")
+    assert [each["pool"] for each in seen(host, "a@pve", "/cluster/resources", type="vm")] == ["p"]
+
+
+def test_a_token_that_may_not_see_all_sees_no_tasks_of_the_cluster(host: Host) -> None:
+    """A task is told of by its user there, and a token is none; of a node's list it sees its own."""
+    host.data("PUT", "/access/acl", path="/vms", roles="PVEVMAdmin", users="a@pve")
+    host.api.call(TOKEN, "POST", f"{NODE}/qemu/100/status/start", {}, "pve")
+    of_user = [each["type"] for each in seen(host, "a@pve", "/cluster/tasks")]
+    assert (of_user, seen(host, TOKEN, "/cluster/tasks")) == (["qmstart"], [])
+    assert [each["type"] for each in seen(host, TOKEN, f"{NODE}/tasks")] == ["qmstart"]
+
+
+def test_the_cluster_s_log_is_told_to_those_who_may_read_logs(host: Host) -> None:
+    assert seen(host, "a@pve", "/cluster/log") == []
+    host.data("PUT", "/access/acl", path="/", roles="PVESysAdmin", users="a@pve")
+    assert seen(host, "a@pve", "/cluster/log") == seen(host, "root@pam", "/cluster/log") != []
