@@ -87,6 +87,26 @@ def test_logging_in(host: Host) -> None:
     assert (set(seen), seen["cap"]["vms"]) == ({"username", "cap"}, {"VM.Audit": 1, "VM.GuestAgent.Audit": 1})
 
 
+def test_who_logs_in_and_what_with(host: Host) -> None:
+    """create_ticket of PVE::API2::AccessControl: no realm is taken for granted; root's ticket is good for others."""
+    host.data("POST", "/access/users", userid="a@pve", password="long enough")
+    given = {"password": "long enough"}
+    assert host.data("POST", "/access/ticket", username="a", realm="pve", **given)["username"] == "a@pve"
+    host.data("PUT", "/access/password", userid="root@pam", **given)
+    for named in ({"username": "root"}, {"username": "a@pve", "realm": "pve"}):
+        assert host.refused("POST", "/access/ticket", **named, **given) == "authentication failure"
+    of_root = host.data("POST", "/access/ticket", username="root@pam", **given)
+    assert "clustername" not in of_root
+    made = host.data("POST", "/access/ticket", username="a@pve", password=of_root["ticket"])
+    assert asked(host, ticket=made["ticket"])[0] == 200
+    looked = {"username": "root@pam", "path": "/", "privs": "Sys.Audit"}
+    assert host.data("POST", "/access/ticket", **looked, password=of_root["ticket"])["username"] == "root@pam"
+    refused = host.refused("POST", "/access/ticket", **looked, password=made["ticket"])
+    assert refused == "authentication failure"
+    host.world.put("node", "other", host.world.get("node", "pve") or {})
+    assert "clustername" in host.data("POST", "/access/ticket", username="root@pam", **given)
+
+
 def test_what_a_ticket_s_owner_may_see_is_told_by_area(host: Host) -> None:
     host.data("POST", "/access/users", userid="a@pve", password="long enough")
     host.data("POST", "/pools", poolid="p")
@@ -203,6 +223,9 @@ def test_a_token_s_details_are_echoed_as_they_came(host: Host) -> None:
     assert host.data("POST", path)["info"] == {"privsep": 1}
     assert host.data("PUT", path, privsep=0, expire=5) == {"privsep": "0", "expire": "5"}
     assert host.data("GET", path) == {"privsep": 0, "expire": 5}
+    host.data("PUT", path, comment="ours")
+    host.data("PUT", path, comment="")
+    assert host.data("GET", path) == {"privsep": 0, "expire": 5, "comment": "ours"}
     assert host.data("POST", f"{path}2", comment="", expire=7)["info"] == {"privsep": 1, "expire": "7"}
 
 

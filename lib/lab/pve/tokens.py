@@ -16,7 +16,7 @@ from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.access import forget_acls
 from lib.lab.pve.answers import Refusal, denied, failure, invalid
 from lib.lab.pve.call import Call, Route, anybody, both, either
-from lib.lab.pve.checks import found_user
+from lib.lab.pve.checks import found_user, normal
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.rights import ROOT
 from lib.lab.pve.users import digest, need_password_realm, of_realm, oneself, over_user, shown_token
@@ -86,7 +86,7 @@ def update_token(call: Call) -> dict[str, Any]:
     """PUT /access/users/{userid}/token/{tokenid}; `regenerate` came with 9.1."""
     token = _found_token(call)
     for name in ("privsep", "expire", "comment"):
-        if name in call.params:
+        if name in call.params and (call[name] or name != "comment"):  # an empty one changes nothing
             token[name] = call[name]
     for name in split_list(call.get("delete", "")):
         token[name] = {"privsep": 1, "expire": 0, "comment": ""}.get(name)
@@ -143,26 +143,26 @@ def csrf_is_valid(key: bytes, userid: str, text: str) -> bool:
 
 def create_ticket(call: Call) -> dict[str, Any]:
     """POST /access/ticket: log in with a password, or renew with a ticket in its place."""
-    name = call["username"]
-    userid = name if "@" in name else f"{name}@{call.get('realm', 'pam')}"
+    realm = f"@{call['realm']}" if call.get("realm") else ""
+    userid = call["username"] + realm
     user = call.world.get("user", userid)
     known = (user or {}).get("password_sha256", "")
     right = hmac.compare_digest(known.encode(), digest(call["password"]).encode())
-    renewed = ticket_user(call.ticket_key, call["password"], call.now) == userid
+    looks = bool(call.get("path") and call.get("privs"))  # no ticket is made then
+    owner = ticket_user(call.ticket_key, call["password"], call.now)
+    renewed = owner is not None and owner in (userid, *(() if looks else (ROOT,)))  # root may for others, too
     expire = (user or {}).get("expire", 0)
-    if user is None or not user.get("enable", 1) or (expire and expire <= call.now) or not (right or renewed):
+    if user is None or not user.get("enable", 1) or (expire and expire < call.now) or not (right or renewed):
         raise Refusal(401, "authentication failure")
-    cap = _capabilities(call, userid)
-    if "path" in call.params:  # only looked at, no ticket made
-        if not call.rights.may(userid, call["path"], split_list(call["privs"])):
-            raise Refusal(401, "authentication failure")
-        return {"username": userid, "cap": cap}
-    return {
-        "username": userid,
-        "ticket": ticket(call.ticket_key, userid, call.now),
-        "CSRFPreventionToken": csrf_token(call.ticket_key, userid, call.now),
-        "cap": cap,
-    }
+    found: dict[str, Any] = {"username": userid, "cap": _capabilities(call, userid)}
+    if not looks:
+        found["ticket"] = ticket(call.ticket_key, userid, call.now)
+        found["CSRFPreventionToken"] = csrf_token(call.ticket_key, userid, call.now)
+    elif not call.rights.may(userid, normal(call["path"]), split_list(call["privs"])):
+        raise Refusal(401, "authentication failure")
+    if len(call.world.keys("node")) > 1 and call.rights.may(userid, "/", ("Sys.Audit",)):
+        found["clustername"] = call.world.lab.get("cluster_name", "lab")
+    return found
 
 
 def _capabilities(call: Call, userid: str) -> dict[str, dict[str, int]]:
