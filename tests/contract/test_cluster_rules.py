@@ -60,3 +60,15 @@ def test_the_cluster_s_log_is_told_to_those_who_may_read_logs(host: Host) -> Non
     assert seen(host, "a@pve", "/cluster/log") == []
     host.data("PUT", "/access/acl", path="/", roles="PVESysAdmin", users="a@pve")
     assert seen(host, "a@pve", "/cluster/log") == seen(host, "root@pam", "/cluster/log") != []
+
+
+def test_warnings_are_listed_with_errors_and_what_runs_says_so(host: Host) -> None:
+    """PVE::API2::Tasks, node_tasks: what is still in the file of active workers is not saved."""
+    (created,) = host.world.all("task").values()
+    host.world.put("task", created["upid"], created | {"exitstatus": "WARNINGS: 1"})
+    assert [each["status"] for each in host.data("GET", f"{NODE}/tasks", errors=1)] == ["WARNINGS: 1"]
+    running = created | {"upid": "UPID:pve:000003E9:00000001:00000001:vzdump:1:root@pam:", "id": "1"}
+    running |= {"exitstatus": None, "endtime": None, "status": "running", "due": 9e12}
+    host.world.put("task", running["upid"], running)
+    (active,) = host.data("GET", f"{NODE}/tasks", source="active")
+    assert (active["status"], active["saved"], "endtime" in active) == ("RUNNING", "0", False)

@@ -243,6 +243,7 @@ def test_lists_of_tasks_are_filtered_as_in_pve_manager(host: Host) -> None:
     assert kinds() == ["qmstart", "qmcreate"]
     assert kinds(errors=1) == kinds(statusfilter="error") == kinds(vmid=999) == ["qmstart"]
     assert kinds(statusfilter="OK") == kinds(typefilter="qmcreate") == kinds(start=1) == ["qmcreate"]
+    assert kinds(errors=1, statusfilter="ok") == ["qmstart"]
     assert kinds(userfilter="ROOT", limit=1) == ["qmstart"]
     assert kinds(userfilter="nobody") == []
     odd = {"statusfilter": "invalid format - invalid status 'odd'\n"}

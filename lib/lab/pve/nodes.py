@@ -135,7 +135,8 @@ def list_tasks(call: Call) -> list[dict[str, Any]]:
         if (source == "archive" and not ended) or (source == "active" and ended):
             continue
         if _wanted(call, task):
-            found.append(tasks.describe(task))
+            running = {} if ended else {"saved": "0", "status": "RUNNING"}
+            found.append(tasks.describe(task) | running)
     call.extra["total"] = len(found)
     start = call.get("start", 0)
     return found[start : start + call.get("limit", 50)]
@@ -148,9 +149,10 @@ def _wanted(call: Call, task: Document) -> bool:
     if str(call.get("userfilter", "")).lower() not in str(task["user"]).lower():
         return False
     word = _word(task["exitstatus"])
-    if call.get("errors") and word in ("ok", "warning"):
-        return False
-    if "statusfilter" in call.params and word not in split_list(str(call["statusfilter"]).lower()):
+    if call.get("errors"):  # warnings are among them, and no other filter counts then
+        if word == "ok":
+            return False
+    elif "statusfilter" in call.params and word not in split_list(str(call["statusfilter"]).lower()):
         return False
     started = task["starttime"]
     return bool(call.get("since", 0) <= started <= call.get("until", started))
