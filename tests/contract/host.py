@@ -48,8 +48,9 @@ class Host:
         return str((self.world.get("task", self.data(method, path, **params)) or {})["exitstatus"])
 
     def refused(self, method: str, path: str, /, **params: Any) -> str | dict[str, str]:
-        """Return the complaints by parameter, or else the reason, of a request that must be refused."""
+        """Return the complaints by parameter, or else the message in one line, of a request that must be refused."""
         answer = self.send(method, path, **params)
         assert answer.status in (400, 401, 403, 404, 500, 501), answer
-        errors: dict[str, str] = (answer.body or {}).get("errors", {})
-        return errors or answer.reason
+        body = answer.body or {}
+        errors: dict[str, str] = body.get("errors", {})
+        return errors or " ".join(str(body.get("message") or answer.reason).split())

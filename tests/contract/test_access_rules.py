@@ -159,6 +159,36 @@ def test_the_first_privilege_that_is_missing_is_named(host: Host) -> None:
     assert told("PUT", "/access/acl", path="/vms/100", roles="PVEAuditor", users="b@pve") == modify
 
 
+@pytest.mark.parametrize(
+    ("userid", "told"),
+    [
+        ("noatsign", "value 'noatsign' does not look like a valid user name"),
+        ("a", "user name 'a' is too short"),
+        (f"{'a' * 61}@pve", f"user name '{'a' * 61}@pve' is too long (65 > 64)"),
+    ],
+)
+def test_a_name_that_is_none(host: Host, userid: str, told: str) -> None:
+    """PVE::Auth::Plugin, verify_username: a rule about a user looks at it before the parameters are checked."""
+    host.data("POST", "/access/users", userid="a@pve")
+    assert host.refused("POST", "/access/users", userid=userid) == {"userid": f"invalid format - {told}\n"}
+    for method, path, given in (
+        ("POST", "/access/users", {"userid": userid}),
+        ("GET", f"/access/users/{userid}", {}),
+        ("GET", f"/access/users/{userid}/token", {}),
+    ):
+        answer = host.api.call("a@pve", method, path, given, "pve")
+        assert (answer.status, answer.reason) == (500, told)
+
+
+def test_what_a_token_may_not_ask_for(host: Host) -> None:
+    """rest_handler of PVE::HTTPServer: a line ends within the brackets, and the reason phrase with it."""
+    host.data("POST", "/access/users/root@pam/token/tk")
+    answer = host.api.call("root@pam!tk", "PUT", "/access/password", {}, "pve")
+    reason = "Permission check failed (URI '/access/password' not available with API token, need proper ticket."
+    assert (answer.status, answer.reason) == (403, reason)
+    assert (answer.body or {})["message"] == f"{reason}\n)\n"
+
+
 def test_rights_are_taken_away_only_from_what_there_is(host: Host) -> None:
     gone = {"path": "/vms", "roles": "PVEAuditor", "delete": 1}
     assert host.refused("PUT", "/access/acl", **gone, users="x@pve") == "ACL update failed: user 'x@pve' does not exist"
@@ -331,5 +361,6 @@ def test_pools(host: Host) -> None:
 def test_nobody_has_a_second_factor(host: Host) -> None:
     assert host.data("GET", "/access/tfa") == []
     assert host.data("GET", "/access/tfa/root@pam") == []
-    assert host.data("GET", "/access/users/root@pam/tfa", multiple=1) == {"types": []}
-    assert host.refused("GET", "/access/users/nobody@pve/tfa") == "no such user ('nobody@pve')"
+    assert host.data("GET", "/access/users/root@pam/tfa", multiple=1) == {"user": []}
+    assert host.data("GET", "/access/users/nobody@pve/tfa") == {}
+    assert host.refused("GET", "/access/users/a@nosuch/tfa") == "auth domain 'nosuch' does not exist"

@@ -72,3 +72,9 @@ def test_warnings_are_listed_with_errors_and_what_runs_says_so(host: Host) -> No
     host.world.put("task", running["upid"], running)
     (active,) = host.data("GET", f"{NODE}/tasks", source="active")
     assert (active["status"], active["saved"], "endtime" in active) == ("RUNNING", "0", False)
+
+
+def test_an_index_is_answered_whatever_node_the_path_names(host: Host) -> None:
+    assert {"name": "qemu"} in host.data("GET", "/nodes/nonode")
+    assert host.data("GET", "/nodes/nonode/tasks/UPID:x") == [{"name": "log"}, {"name": "status"}]
+    assert str(host.refused("GET", "/nodes/nonode/tasks")).startswith("hostname lookup 'nonode' failed")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib.lab.pve.api import ROUTES
+from lib.lab.pve.api import HERE, ROUTES
 from lib.lab.pve.formats import PATTERNS
 from lib.lab.pve.params import Parameter, declared
 from lib.lab.pve.property_strings import PROPERTY_STRINGS
@@ -48,6 +48,12 @@ def test_the_same_paths(version: str) -> None:
     assert not sorted(each for each in ours if each[0] not in paths.get(each[1], {}))
     gone = {(route.method, route.path) for route in ROUTES} - ours
     assert not sorted(each for each in gone if each[0] in paths.get(each[1], {}))
+
+
+def test_the_same_paths_are_answered_by_whoever_is_asked() -> None:
+    reads = {path: methods["GET"] for path, methods in schema("9.2").items() if "GET" in methods}
+    ours = {route.path for route in ROUTES if route.method == "GET" and "{node}" in route.path and route.is_in(9)}
+    assert ours & HERE == {path for path in ours if not reads[path].get("proxyto")}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

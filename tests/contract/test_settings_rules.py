@@ -255,10 +255,11 @@ def test_an_unknown_path_or_method_is_not_implemented(host: Host) -> None:
         assert host.send(method, path).reason == f"Method '{method} {path}' not implemented"
 
 
-def test_what_stands_in_the_path_is_not_told_twice(host: Host) -> None:
+def test_what_stands_in_the_path_is_not_told_otherwise_too(host: Host) -> None:
     """rest_handler of PVE::HTTPServer."""
-    told = host.refused("POST", f"{NODE}/qemu", node="pve", vmid=100)
-    assert told == {"node": "duplicate parameter (already defined in URI)"}
+    told = {"node": "duplicate parameter (already defined in URI) with conflicting values!"}
+    assert host.refused("POST", f"{NODE}/qemu", node="other", vmid=100) == told
+    host.data("POST", f"{NODE}/qemu", node="pve", vmid=100)
 
 
 def test_a_list_of_no_tasks_has_no_total(host: Host) -> None:

@@ -48,7 +48,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and reads as one wher
 
     def answer(self) -> Answer:
         """Return the answer that the refused client sees."""
-        reason = " ".join(self.message.split("\n")).strip()
+        reason = self.message.partition("\n")[0]  # one line is all that the server puts there
         if self.bodiless:
             return Answer(self.status, reason, None)
         # The dispatcher's own 501 is the one message that ends without a newline.

@@ -80,6 +80,17 @@ AREAS = (
 ROUTES: tuple[Route, ...] = tuple(route for area in AREAS for route in area.ROUTES)
 WORKS: dict[str, tasks.Work] = {name: work for area in AREAS for name, work in getattr(area, "WORKS", {}).items()}
 
+# What whoever is asked answers himself, whatever node the path names; all else is handed on to that node.
+HERE = frozenset(
+    f"/nodes/{{node}}{rest}"
+    for rest in (
+        *("", "/apt", "/capabilities/qemu/cpu", "/ceph", "/certificates", "/firewall", "/hardware"),
+        *("/qemu/{vmid}/firewall", "/qemu/{vmid}/firewall/rules", "/qemu/{vmid}/rrddata"),
+        *("/qemu/{vmid}/snapshot/{snapname}", "/rrddata", "/scan", "/services/{service}", "/storage/{storage}"),
+        "/tasks/{upid}",
+    )
+)
+
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part]
@@ -168,17 +179,17 @@ class Api:
         if found is None:
             raise not_implemented(method, path)
         route, in_path = found
-        if twice := [name for name in given if name in in_path]:
-            raise Refusal(400, UNVERIFIED, {twice[0]: "duplicate parameter (already defined in URI)"})
+        if twice := sorted(name for name in in_path if str(given.get(name, in_path[name])) != in_path[name]):
+            told = "duplicate parameter (already defined in URI) with conflicting values!"
+            raise Refusal(400, UNVERIFIED, {twice[0]: told})
         merged = {**given, **in_path}
         call = Call(identity, Rights(self.world), self.world, self.clock(), node, merged, self.ticket_key)
         if identity != ROOT:
             if "!" in identity and not route.tokens_allowed:
-                raise Refusal(
-                    403, f"Permission check failed (URI '{path}' not available with API token, need proper ticket.)"
-                )
+                told = f"URI '{path}' not available with API token, need proper ticket.\n"
+                raise Refusal(403, f"Permission check failed ({told})")
             enforce(rule_of(route, major(self.world)), call)
-        if "node" in in_path:
+        if "node" in in_path and not (method == "GET" and route.path in HERE):
             call.node = self._reachable(in_path["node"], node)
         call.params = params.check(route.declaration, merged, version)
         data = route.handler(call)

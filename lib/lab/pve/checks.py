@@ -13,7 +13,7 @@ from typing import Any
 
 from lib.lab.pve.answers import Refusal, denied, failure
 from lib.lab.pve.call import Call, Rule, root_alone
-from lib.lab.pve.formats import split_list
+from lib.lab.pve.formats import FORMATS, split_list
 from lib.lab.world import Document
 
 # Who owns one of these may hand on what he has himself, without Permissions.Modify.
@@ -43,6 +43,8 @@ def enforce(rule: Rule, call: Call) -> None:
 
 def _any(rules: list[Rule], call: Call) -> None:
     """Require one of the rules; the refusal names none, but that of an `and` is its own."""
+    if any(each[0] == "userid-param" for each in rules):
+        _named(call)
     for each in rules:
         try:
             enforce(each, call)
@@ -68,8 +70,18 @@ def modifiers(path: str) -> list[str]:
     return ["Permissions.Modify", *([_OWNERS[area]] if name and area in _OWNERS else [])]
 
 
-def _user(what: str, call: Call) -> None:
+def _named(call: Call) -> str:
+    """Return the user that is asked about; a name that is none ends the check, before parameters are looked at."""
     userid = str(call.get("userid", ""))
+    try:
+        FORMATS["userid"](userid)
+    except ValueError as complaint:
+        raise failure(str(complaint)) from None
+    return userid
+
+
+def _user(what: str, call: Call) -> None:
+    userid = _named(call)
     if what != "self":
         call.need(f"/access/realm/{userid.rpartition('@')[2]}", what)
         return
@@ -82,6 +94,7 @@ def _group(privileges: list[str], options: Mapping[str, str], call: Call) -> Non
     """Require a privilege over all users, or over a group that the user is in (and over each that is named)."""
     userid, named = str(call.get("userid", "")), options.get("groups_param")
     if named != "create":
+        _named(call)
         found_user(call)
     everywhere = "/access/groups"
     if call.may(everywhere, *privileges, any_of=True):

@@ -9,6 +9,7 @@ from lib.lab.pve.answers import Refusal, failure
 from lib.lab.pve.call import Call, Route, either
 from lib.lab.pve.checks import found_user
 from lib.lab.pve.readings import reading
+from lib.lab.pve.realms import realms
 from lib.lab.pve.users import oneself, over_user
 
 
@@ -24,9 +25,11 @@ def delete_factor(call: Call) -> None:
 
 
 def types(call: Call) -> dict[str, Any]:
-    """GET /access/users/{userid}/tfa: the kinds of factors that a user has."""
-    found_user(call)
-    return {"types": []} if call.get("multiple") else {}
+    """GET /access/users/{userid}/tfa: the kinds of factors that a user has; root may ask of whom there is not."""
+    realm = call["userid"].rpartition("@")[2]
+    if realm not in realms(call.world):
+        raise failure(f"auth domain '{realm}' does not exist")
+    return {"user": []} if call.get("multiple") else {}
 
 
 def unlock(call: Call) -> int:

@@ -60,6 +60,15 @@ def _hotplug(value: str) -> None:
         raise ValueError("unable to parse hotplug option")
 
 
+def _userid(value: str) -> None:
+    if len(value) < 3:
+        raise ValueError(f"user name '{value}' is too short")
+    if len(value) > 64:
+        raise ValueError(f"user name '{value}' is too long ({len(value)} > 64)")
+    if not re.fullmatch(rf"[^\s:/]+@{_REALM}", value):
+        raise ValueError(f"value '{value}' does not look like a valid user name")
+
+
 def _startup(value: str) -> None:
     parts = [part for part in value.split(",") if part.strip()]
     if value in ("", "0") or not all(re.fullmatch(r"(order=)?\d+|(up|down)=\d+", part) for part in parts):
@@ -103,7 +112,7 @@ FORMATS: dict[str, Callable[[str], None]] = {
     "storage-zfs-blocksize": _ANY,
     "dir-override": _matching(r"[a-z]+=.+", "invalid override '{}'"),
     "storage-pair": _storage_pair,
-    "userid": _matching(rf"[^\s:/]+@{_REALM}", "value '{}' does not look like a valid user name"),
+    "userid": _userid,
     "tokenid": _matching(rf"[^\s:/]+@{_REALM}!{_REALM}", "value '{}' does not look like a valid token ID"),
     "groupid": _matching(r"[A-Za-z0-9.\-_]+", "group name '{}' contains invalid characters"),
     "roleid": _matching(r"[A-Za-z0-9.\-_]+", "role name '{}' contains invalid characters"),
