@@ -78,3 +78,18 @@ def test_an_index_is_answered_whatever_node_the_path_names(host: Host) -> None:
     assert {"name": "qemu"} in host.data("GET", "/nodes/nonode")
     assert host.data("GET", "/nodes/nonode/tasks/UPID:x") == [{"name": "log"}, {"name": "status"}]
     assert str(host.refused("GET", "/nodes/nonode/tasks")).startswith("hostname lookup 'nonode' failed")
+
+
+def test_an_interface_by_itself_has_no_name(host: Host) -> None:
+    """network_config of PVE::API2::Network: the list alone adds the names."""
+    bridge = {"type": "bridge", "method": "manual"}
+    node = host.world.get("node", "pve") or {}
+    host.world.put("node", "pve", node | {"interfaces": [bridge | {"iface": "vmbr0"}]})
+    assert host.data("GET", f"{NODE}/network/vmbr0") == bridge
+    assert host.refused("GET", f"{NODE}/network/vmbr77") == {"iface": "interface does not exist"}
+
+
+def test_a_node_on_its_own_has_no_totem(host: Host) -> None:
+    assert host.data("GET", "/cluster/config/totem") is None
+    host.world.put("node", "other", host.world.get("node", "pve") or {})
+    assert host.data("GET", "/cluster/config/totem")["secauth"] == "on"

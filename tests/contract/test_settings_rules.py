@@ -185,13 +185,18 @@ def test_backup_jobs(host: Host) -> None:
 
 
 def test_settings_read_as_they_were_set(host: Host) -> None:
-    host.data("PUT", "/cluster/options", console="html5", mac_prefix="BC:24:11")
+    always = {"allowed-tags": [], "description": "", "mac_prefix": "BC:24:11"}
+    assert host.data("GET", "/cluster/options") == always | {"keyboard": "en-us"}
     host.data("PUT", "/cluster/options", delete="keyboard")
-    assert host.data("GET", "/cluster/options") == {"allowed-tags": [], "console": "html5", "mac_prefix": "BC:24:11"}
+    assert host.data("GET", "/cluster/options") == always
+    host.data("PUT", "/cluster/options", console="html5", description="a\n\nb")
+    assert host.data("GET", "/cluster/options") == always | {"console": "html5", "description": "a\n\nb\n"}
+    broken = "lower (200) <= upper (100) boundary rule broken"
+    assert host.refused("PUT", "/cluster/options", next__id="lower=200,upper=100") == broken
     host.data("PUT", "/cluster/options", next__id="lower=200,upper=201", tag__style="ordering=config")
     host.data("PUT", "/cluster/options", registered__tags="b;a", delete="console,mac_prefix")
     shown = host.data("GET", "/cluster/options")
-    assert (shown["next-id"], shown["tag-style"]) == ({"lower": 200, "upper": 201}, {"ordering": "config"})
+    assert (shown["next-id"], shown["tag-style"]) == ({"lower": "200", "upper": "201"}, {"ordering": "config"})
     assert shown["registered-tags"] == shown["allowed-tags"] == ["a", "b"]
     assert host.data("GET", "/cluster/nextid") == "200"
     host.task("POST", f"{NODE}/qemu", vmid=200, tags="c")
@@ -204,6 +209,7 @@ def test_settings_read_as_they_were_set(host: Host) -> None:
     }
     host.data("PUT", f"{NODE}/time", timezone="Europe/Vienna")
     assert host.data("GET", f"{NODE}/time")["timezone"] == "Europe/Vienna"
+    assert host.refused("PUT", f"{NODE}/time", timezone="Nowhere") == {"timezone": "No such timezone"}
     before = host.data("GET", f"{NODE}/hosts")
     host.data("POST", f"{NODE}/hosts", data="127.0.0.1 localhost\n", digest=before["digest"])
     assert host.data("GET", f"{NODE}/hosts")["data"] == "127.0.0.1 localhost\n"

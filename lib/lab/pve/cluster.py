@@ -165,8 +165,7 @@ def next_id(call: Call) -> str:
         if call["vmid"] in taken:
             raise invalid(vmid=f"VM {call['vmid']} already exists")
         return str(call["vmid"])
-    bounds = datacenter.settings(call.world).get("next-id", {})
-    lower, upper = bounds.get("lower", 100), bounds.get("upper", 1000000)
+    lower, upper = datacenter.ids(datacenter.settings(call.world))
     free = next((vmid for vmid in range(lower, upper) if vmid not in taken), None)
     if free is None:
         raise failure(f"unable to get any free VMID in range [{lower}, {upper}]")

@@ -21,7 +21,7 @@ from lib.lab.pve.rights import major
 
 def get_options(call: Call) -> dict[str, Any]:
     """GET /cluster/options: an auditor sees all of them."""
-    kept = datacenter.settings(call.world)
+    kept = datacenter.shown(call.world)
     shown = kept if call.may("/", "Sys.Audit") else {key: kept[key] for key in ("console", "tag-style") if key in kept}
     tags = set(kept.get("registered-tags", [])) if call.may("/", "Sys.Modify") else set()
     for entry in cluster.guest_entries(call):
@@ -31,10 +31,14 @@ def get_options(call: Call) -> dict[str, Any]:
 
 def set_options(call: Call) -> None:
     """PUT /cluster/options."""
-    kept = call.world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
+    stored = call.world.get("meta", "options")
+    kept: dict[str, Any] = dict(datacenter.FRESH) if stored is None else stored
     kept |= {key: value for key, value in call.params.items() if key != "delete"}
     gone = split_list(call.get("delete", ""))
     call.world.put("meta", "options", {key: value for key, value in kept.items() if key not in gone})
+    lower, upper = datacenter.ids(datacenter.settings(call.world))
+    if lower > upper:
+        raise failure(f"lower ({lower}) <= upper ({upper}) boundary rule broken")
 
 
 def _index(call: Call) -> list[dict[str, str]]:
@@ -71,6 +75,15 @@ def _members(call: Call) -> list[dict[str, Any]]:
         {"name": name, "node": name, "nodeid": str(node["nodeid"]), "quorum_votes": "1", "ring0_addr": node["address"]}
         for name, node in nodes.items()
     ]
+
+
+def _totem(call: Call) -> dict[str, Any] | None:
+    nodes = call.world.keys("node")
+    if len(nodes) == 1:
+        return None
+    told = {"cluster_name": call.world.lab.get("cluster_name", "lab"), "config_version": str(len(nodes))}
+    told |= {"ip_version": "ipv4-6", "link_mode": "passive", "secauth": "on", "version": "2"}
+    return told | {"interface": {"0": {"linknumber": "0"}}}
 
 
 def _no_zone(call: Call) -> Any:
@@ -135,7 +148,7 @@ ROUTES = (
     reading("/cluster/sdn/dns", [], SCHEMA, declaration="type?:(powerdns)"),
     reading("/cluster/config", names("name", "nodes", "totem", "join", "qdevice", "apiversion"), INDEX, AUDIT),
     reading("/cluster/config/nodes", _members, SCHEMA, AUDIT),
-    reading("/cluster/config/totem", {}, belief("a node on its own has no totem"), AUDIT),
+    reading("/cluster/config/totem", _totem, belief("what corosync is told of its protocol"), AUDIT),
     reading("/cluster/config/apiversion", 1, SCHEMA, AUDIT),
     reading("/cluster/jobs", names("subdir", "schedule-analyze", "realm-sync"), INDEX),
     reading("/cluster/jobs/realm-sync", [], SCHEMA, AUDIT),

@@ -6,12 +6,14 @@ or take one depends on them, too; registered ones are for those who may modify t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lib.lab.pve.answers import denied
 from lib.lab.pve.formats import split_list
-from lib.lab.pve.params import property_string
-from lib.lab.pve.rights import Caller
+from lib.lab.pve.params import declared, property_string
+from lib.lab.pve.property_strings import PROPERTY_STRINGS
+from lib.lab.pve.rights import Caller, major
 from lib.lab.world import World
 
 _OF_PROPERTIES = (
@@ -20,9 +22,16 @@ _OF_PROPERTIES = (
 )
 
 
+FRESH = {"keyboard": "en-us"}
+_FIRST, _END = 100, 1000000  # of the ids that are given out
+
+
 def settings(world: World) -> dict[str, Any]:
     """Return the settings of the datacenter as they are read: those made of properties taken apart."""
-    kept = world.get("meta", "options") or {"keyboard": "en-us", "mac_prefix": "BC:24:11"}
+    stored = world.get("meta", "options")
+    kept: dict[str, Any] = {"mac_prefix": "BC:24:11"} | (FRESH if stored is None else stored)
+    text = str(kept.get("description", "")).rstrip("\n")
+    kept["description"] = f"{text}\n" if text else ""  # it is a comment, line by line
     for name in _OF_PROPERTIES:
         if isinstance(kept.get(name), str):
             kept[name] = property_string(name, kept[name])
@@ -31,6 +40,25 @@ def settings(world: World) -> dict[str, Any]:
         if isinstance(holder.get(name), str):
             holder[name] = sorted(set(split_list(holder[name])))
     return kept
+
+
+def shown(world: World) -> dict[str, Any]:
+    """Return the settings as the API shows them: of what is made of properties only the flags are numbers."""
+    found = settings(world)
+    for name in _OF_PROPERTIES:
+        if isinstance(found.get(name), dict):
+            known = declared(PROPERTY_STRINGS[name].declaration, major(world))
+            found[name] = {
+                key: str(value) if key in known and known[key].kind in ("integer", "number") else value
+                for key, value in found[name].items()
+            }
+    return found
+
+
+def ids(kept: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the first id that is given out, and the one where it ends."""
+    bounds = kept.get("next-id", {})
+    return int(bounds.get("lower", _FIRST)), int(bounds.get("upper", _END))
 
 
 def unique_tags(world: World, text: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA
-from lib.lab.pve.answers import failure
+from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import OF_GUEST, SEES_STORAGE, Call, Route, either, on_guest, perm
 from lib.lab.pve.readings import AUDIT, FRESH_DIGEST, MACHINE, guest_reading, names, reading
 
@@ -45,7 +45,7 @@ def set_time(call: Call) -> None:
     """PUT /nodes/{node}/time."""
     zone = call["timezone"]
     if zone != "UTC" and "/" not in zone:
-        raise failure("No such timezone")
+        raise invalid(timezone="No such timezone")
     node = call.world.get("node", call.node) or {}
     call.world.put("node", call.node, node | {"timezone": zone})
 

@@ -77,7 +77,7 @@ def interface(call: Call) -> dict[str, Any]:
     """GET /nodes/{node}/network/{iface}."""
     for each in _interfaces(call):
         if each["iface"] == call["iface"]:
-            return each
+            return {key: value for key, value in each.items() if key != "iface"}
     raise invalid(iface="interface does not exist")
 
 
