@@ -32,6 +32,8 @@ def asked(host: Host, authorization: str = "", ticket: str = "", path: str = "/v
 
 TOLD_BEFORE_9 = [
     ("PVEAPIToken=garbage", "no tokenid specified"),
+    ("PVEAPIToken=root@pam!good:right", "no tokenid specified"),
+    ("PVEAPIToken=root@pam=1", "'root@pam' is not a valid token ID - not able to split into user and token parts"),
     ("PVEAPIToken=nobody@pve!none=1", "no such user ('nobody@pve')"),
     ("PVEAPIToken=root@pam!none=1", "no such token 'none' for user 'root@pam'"),
     ("PVEAPIToken=root@pam!old=right", "token 'old' access expired"),
@@ -51,6 +53,7 @@ def test_a_token_that_is_not_let_in(pve: str, authorization: str, told: str) -> 
     expected = told if pve == "8.4" else "Authentication failed!"
     assert asked(host, authorization) == (401, expected, None)
     assert asked(host, "PVEAPIToken=root@pam!good=right")[0] == 200
+    assert asked(host, "PVEAPIToken root%40pam%21good%3Dright")[0] == 200
 
 
 def test_a_ticket_that_is_not_let_in(host: Host) -> None:

@@ -93,3 +93,8 @@ def test_a_node_on_its_own_has_no_totem(host: Host) -> None:
     assert host.data("GET", "/cluster/config/totem") is None
     host.world.put("node", "other", host.world.get("node", "pve") or {})
     assert host.data("GET", "/cluster/config/totem")["secauth"] == "on"
+
+
+def test_the_id_of_a_server_is_told_to_its_auditors(host: Host) -> None:
+    assert "serverid" in host.data("GET", f"{NODE}/subscription")
+    assert "serverid" not in seen(host, "a@pve", f"{NODE}/subscription")

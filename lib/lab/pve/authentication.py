@@ -16,7 +16,7 @@ from lib.lab.pve.users import digest
 NOBODY = ""
 _UPLOAD = re.compile(r"/nodes/[^/]+/storage/([^/]+)/upload")
 _TEMPLATES = "Datastore.AllocateTemplate"
-_TOKEN = re.compile(r"PVEAPIToken=([^\s:/!]+@[A-Za-z][\w.-]+![A-Za-z][\w.-]+)[=:](\S+)")
+_TOKEN = re.compile(r"[^\s:/]+@[A-Za-z][\w.-]+![A-Za-z][\w.-]+")
 
 
 def identify(
@@ -30,11 +30,9 @@ def identify(
     if anonymous_allowed(method, path):
         return NOBODY
     authorization = headers.get("Authorization", "")
-    ticket = unquote(cookies.get("PVEAuthCookie", ""))
-    if not ticket and authorization.startswith("PVEAuthCookie="):
-        ticket = unquote(authorization.removeprefix("PVEAuthCookie="))
-    by_token = not ticket and authorization.startswith("PVEAPIToken")
-    user = _of_token(api, node, authorization) if by_token else _of_ticket(api, node, ticket)
+    ticket = unquote(cookies.get("PVEAuthCookie", "")) or _stated(authorization, "PVEAuthCookie")
+    by_token = "" if ticket else _stated(authorization, "PVEAPIToken")
+    user = _of_token(api, node, by_token) if by_token else _of_ticket(api, node, ticket)
     if method == "POST" and (upload := _UPLOAD.fullmatch(path)):
         _need_upload(api, user, f"/storage/{upload[1]}")
         return user
@@ -42,6 +40,12 @@ def identify(
     if method != "GET" and not by_token and not csrf_is_valid(api.ticket_key, user, token):
         raise unauthorized("Permission denied - invalid csrf token")
     return user
+
+
+def _stated(header: str, key: str) -> str:
+    """Return what a header says of a key, as PVE::APIServer::Formatter reads it (extract_auth_value)."""
+    match = re.search(rf"(?:^|\s){key}[= ]([^;]*)", header)
+    return unquote(match[1]) if match else ""
 
 
 def _need_upload(api: Api, user: str, storage: str) -> None:
@@ -61,12 +65,17 @@ def _of_ticket(api: Api, node: str, ticket: str) -> str:
     return user
 
 
-def _of_token(api: Api, node: str, authorization: str) -> str:
-    match = _TOKEN.fullmatch(authorization)
-    why = "no tokenid specified" if match is None else _refused(api, node, *match.groups())
+def _of_token(api: Api, node: str, given: str) -> str:
+    identity, sign, value = given.rpartition("=")
+    if not sign:
+        why = "no tokenid specified"
+    elif not _TOKEN.fullmatch(identity):
+        why = f"'{identity}' is not a valid token ID - not able to split into user and token parts"
+    else:
+        why = _refused(api, node, identity, value)
     if why:  # before 9 the reason was told
         raise unauthorized("Authentication failed!" if major(api.world) >= 9 else why)
-    return match[1] if match else ""
+    return identity
 
 
 def _refused(api: Api, node: str, identity: str, value: str) -> str:
