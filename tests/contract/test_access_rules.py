@@ -303,7 +303,12 @@ def test_realms(host: Host) -> None:
     assert host.refused("POST", "/access/domains", **given) == missing
     unexpected = "add auth server failed: unexpected property 'client-id'"
     assert host.refused("POST", "/access/domains", **given, user_attr="uid", client__id="x") == unexpected
-    host.data("POST", "/access/domains", **given, user_attr="uid", default=1)
+    directory = "'check-connection' parameter can only be set for realms of type 'ldap' or 'ad'"
+    connected = host.refused("POST", "/access/domains", realm="own", type="openid", check__connection=0)
+    assert connected == f"add auth server failed: {directory}"
+    host.data("POST", "/access/domains", **given, user_attr="uid", default=1, password="x", check__connection=0)
+    assert not {"password", "check-connection"} & set(host.data("GET", "/access/domains/dir"))
+    host.data("PUT", "/access/domains/dir", password="y")
     again = "add auth server failed: domain 'dir' already exists"
     assert host.refused("POST", "/access/domains", **given, user_attr="uid") == again
     builtin = "add auth server failed: unable to create builtin type 'pve'"
@@ -364,6 +369,8 @@ def test_pools(host: Host) -> None:
 def test_nobody_has_a_second_factor(host: Host) -> None:
     assert host.data("GET", "/access/tfa") == []
     assert host.data("GET", "/access/tfa/root@pam") == []
+    told = "No such tfa entry 'x'"
+    assert host.send("GET", "/access/tfa/root@pam/x").body == {"data": None, "message": told}
     assert host.data("GET", "/access/users/root@pam/tfa", multiple=1) == {"user": []}
     assert host.data("GET", "/access/users/nobody@pve/tfa") == {}
     assert host.refused("GET", "/access/users/a@nosuch/tfa") == "auth domain 'nosuch' does not exist"

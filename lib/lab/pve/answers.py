@@ -51,8 +51,8 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and reads as one wher
         reason = self.message.partition("\n")[0]  # one line is all that the server puts there
         if self.bodiless:
             return Answer(self.status, reason, None)
-        # The dispatcher's own 501 is the one message that ends without a newline.
-        ending = "" if self.status == 501 else "\n"
+        # Messages end with a newline but for the dispatcher's own 501, and the one of a factor that there is not.
+        ending = "" if self.status in (404, 501) else "\n"
         body: dict[str, Any] = {"data": None, "message": self.message + ending}
         if self.errors is not None:
             body["errors"] = dict(self.errors)

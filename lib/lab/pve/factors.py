@@ -15,7 +15,7 @@ from lib.lab.pve.users import oneself, over_user
 
 def get_factor(call: Call) -> dict[str, Any]:
     """GET /access/tfa/{userid}/{id}."""
-    raise Refusal(404, "no such tfa entry")
+    raise Refusal(404, f"No such tfa entry '{call['id']}'")
 
 
 def delete_factor(call: Call) -> None:

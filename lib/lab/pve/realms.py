@@ -25,8 +25,8 @@ _REQUIRED = {
     "ad": ("server1", "domain"),
     "openid": ("issuer-url", "client-id"),
 }
-_OF_DIRECTORIES = """bind_dn capath cert certkey check-connection filter group_classes group_dn group_filter
-group_name_attr mode password port secure server1 server2 sslversion sync-defaults-options sync_attributes user_classes
+_OF_DIRECTORIES = """bind_dn capath cert certkey filter group_classes group_dn group_filter
+group_name_attr mode port secure server1 server2 sslversion sync-defaults-options sync_attributes user_classes
 verify case-sensitive"""
 _OPTIONS = {
     "pam": "comment default tfa",
@@ -69,9 +69,8 @@ def list_realms(call: Call) -> list[dict[str, Any]]:
 def get_realm(call: Call) -> dict[str, Any]:
     """GET /access/domains/{realm}."""
     realm = _found(call, f"domain '{call['realm']}' does not exist")
-    shown = {key: value for key, value in realm.items() if key != "password"}
-    shown |= {"plugin": "PVE::Auth::PAM"} if realm["type"] == "pam" else {}
-    return shown | {"digest": digest(call.world)}
+    shown = {"plugin": "PVE::Auth::PAM"} if realm["type"] == "pam" else {}
+    return realm | shown | {"digest": digest(call.world)}
 
 
 def _checked(kind: str, given: Document, fresh: bool, prefix: str) -> Document:
@@ -93,8 +92,15 @@ def create_realm(call: Call) -> None:
         raise failure(f"{prefix}: domain '{name}' already exists")
     if kind in _BUILT_IN:
         raise failure(f"{prefix}: unable to create builtin type '{kind}'")
-    given = {key: value for key, value in call.params.items() if key != "realm"}
-    _put(call.world, name, _checked(kind, given, True, prefix))
+    _put(call.world, name, _checked(kind, _given(call, kind, prefix, "realm"), True, prefix))
+
+
+def _given(call: Call, kind: str, prefix: str, *beside: str) -> Document:
+    """Return the options in a request. No directory is asked; a password is kept elsewhere, if at all."""
+    if "check-connection" in call.params and kind not in ("ldap", "ad"):
+        raise failure(f"{prefix}: 'check-connection' parameter can only be set for realms of type 'ldap' or 'ad'")
+    apart = ("check-connection", "password", *beside)
+    return {key: value for key, value in call.params.items() if key not in apart}
 
 
 def _put(world: World, name: str, realm: Document) -> None:
@@ -111,9 +117,9 @@ def update_realm(call: Call) -> None:
     if call.get("digest") not in (None, digest(call.world)):
         raise failure(f"{prefix}: detected modified configuration - file changed by other user? Try again.")
     realm = _found(call, f"{prefix}: domain '{call['realm']}' does not exist")
-    given = {key: value for key, value in call.params.items() if key not in ("realm", "delete", "digest")}
+    given = _given(call, realm["type"], prefix, "realm", "delete", "digest")
     removed = split_list(call.get("delete", ""))
-    if not given and not removed:
+    if not given and not removed and "password" not in call.params:
         raise failure(f"{prefix}: no options specified")
     kept = {key: value for key, value in realm.items() if key not in removed}
     _put(call.world, call["realm"], kept | _checked(realm["type"], given, False, prefix))
