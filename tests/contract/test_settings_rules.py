@@ -331,7 +331,8 @@ def test_the_log_of_a_task_that_is_not_there(host: Host) -> None:
     gone = f"{NODE}/tasks/UPID:pve:00001234:00001234:66666666:qmstart:1:root@pam:"
     assert host.data("GET", f"{gone}/log") == [{"n": 1, "t": "unable to open file - No such file or directory"}]
     assert host.refused("GET", f"{gone}/status") == {"upid": "no such task"}
-    assert host.refused("GET", f"{NODE}/tasks/garbage/log") == {"upid": "unable to parse worker upid"}
+    for garbage in ("garbage", "UPID:pve:1:2:3:qmstart:1:root@pam:"):
+        assert host.refused("GET", f"{NODE}/tasks/{garbage}/log") == {"upid": "unable to parse worker upid"}
     told = "'download' cannot be used together with 'start' or 'limit' parameters"
     assert host.refused("GET", f"{gone}/log", download=1, limit=5) == told
 

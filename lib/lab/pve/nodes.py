@@ -15,7 +15,8 @@ from lib.lab.pve.formats import split_list
 from lib.lab.pve.readings import names, reading
 from lib.lab.world import Document
 
-_UPID = re.compile(r"UPID:[a-zA-Z0-9-]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[0-9A-Fa-f<>a-z]+:[^:\s]+:[^:\s]*:[^:\s]+:")
+_HEX = r"(?:[0-9A-Fa-f]{8,}|<\w+>)"
+_UPID = re.compile(rf"UPID:[a-zA-Z0-9-]+:{_HEX}:{_HEX}:{_HEX}:[^:\s]+:[^:\s]*:[^:\s]+:")
 _FOLDERS = (
     *("aplinfo", "apt", "capabilities", "ceph", "certificates", "config", "disks", "dns", "firewall", "hardware"),
     *("hosts", "journal", "lxc", "migrateall", "netstat", "network", "qemu", "query-url-metadata", "replication"),
