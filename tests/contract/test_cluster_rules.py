@@ -98,3 +98,20 @@ def test_a_node_on_its_own_has_no_totem(host: Host) -> None:
 def test_the_id_of_a_server_is_told_to_its_auditors(host: Host) -> None:
     assert "serverid" in host.data("GET", f"{NODE}/subscription")
     assert "serverid" not in seen(host, "a@pve", f"{NODE}/subscription")
+
+
+def test_which_tags_one_is_told_to_be_allowed(host: Host) -> None:
+    """get_allowed_tags of PVE::GuestHelpers."""
+
+    def allowed(identity: str) -> list[str]:
+        found: list[str] = seen(host, identity, "/cluster/options")["allowed-tags"]
+        return found
+
+    host.data("PUT", f"{NODE}/qemu/100/config", tags="made;ours")
+    host.data("PUT", "/cluster/options", registered__tags="ours", user__tag__access="user-allow-list=listed")
+    assert allowed("root@pam") == ["listed", "made", "ours"]
+    assert allowed("a@pve") == ["listed"]
+    host.data("PUT", "/access/acl", path="/vms", roles="PVEVMUser", users="a@pve")
+    assert allowed("a@pve") == ["listed", "made"]
+    host.data("PUT", "/cluster/options", user__tag__access="user-allow=none,user-allow-list=listed")
+    assert (allowed("a@pve"), allowed("root@pam")) == ([], ["listed", "made", "ours"])

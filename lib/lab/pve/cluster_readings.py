@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.lab.provenance import INDEX, SCHEMA, belief
-from lib.lab.pve import cluster, datacenter
+from lib.lab.pve import datacenter
 from lib.lab.pve.answers import failure
 from lib.lab.pve.call import Call, Route, either, perm
 from lib.lab.pve.formats import split_list
@@ -23,10 +23,7 @@ def get_options(call: Call) -> dict[str, Any]:
     """GET /cluster/options: an auditor sees all of them."""
     kept = datacenter.shown(call.world)
     shown = kept if call.may("/", "Sys.Audit") else {key: kept[key] for key in ("console", "tag-style") if key in kept}
-    tags = set(kept.get("registered-tags", [])) if call.may("/", "Sys.Modify") else set()
-    for entry in cluster.guest_entries(call):
-        tags |= set(split_list(entry.get("tags", "")))
-    return shown | {"allowed-tags": sorted(tags)}
+    return shown | {"allowed-tags": sorted(datacenter.allowed_tags(call.world, call))}
 
 
 def set_options(call: Call) -> None:

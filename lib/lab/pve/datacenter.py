@@ -76,16 +76,20 @@ def need_tags(world: World, who: Caller, before: str, after: str) -> None:
     if who.may("/", "Sys.Modify"):
         return
     kept = settings(world)
-    access = kept.get("user-tag-access", {})
-    allow = access.get("user-allow", "free")
-    allowed = set(access.get("user-allow-list", ())) if allow != "none" else set()
-    if allow == "existing":
-        allowed |= _existing(world, who)
+    free = kept.get("user-tag-access", {}).get("user-allow", "free") == "free"
+    allowed = allowed_tags(world, who)
     for tag in sorted(set(split_list(before)) ^ set(split_list(after))):
-        if tag in kept.get("registered-tags", ()) or not (allow == "free" or tag in allowed):
+        if tag in kept.get("registered-tags", ()) or not (free or tag in allowed):
             raise denied("/", f"Sys.Modify for modifying tag '{tag}'")
 
 
-def _existing(world: World, who: Caller) -> set[str]:
-    seen = (guest for vmid, guest in world.all("guest").items() if who.may(f"/vms/{vmid}", "VM.Audit"))
-    return {tag for guest in seen for tag in split_list(str(guest["config"].get("tags", "")))}
+def allowed_tags(world: World, who: Caller) -> set[str]:
+    """Return the tags that the caller may give, of those that there are (PVE::GuestHelpers, get_allowed_tags)."""
+    kept, privileged = settings(world), who.may("/", "Sys.Modify")
+    access, registered = kept.get("user-tag-access", {}), set(kept.get("registered-tags", ()))
+    allow = access.get("user-allow", "free")
+    found = set(access.get("user-allow-list", ())) if privileged or allow != "none" else set()
+    for vmid, guest in world.all("guest").items() if privileged or allow in ("free", "existing") else ():
+        if privileged or who.may(f"/vms/{vmid}", "VM.Audit"):
+            found |= set(split_list(str(guest["config"].get("tags", ""))))
+    return found | registered if privileged else found - registered
