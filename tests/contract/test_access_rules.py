@@ -190,6 +190,25 @@ def test_what_a_token_may_not_ask_for(host: Host) -> None:
     reason = "Permission check failed (URI '/access/password' not available with API token, need proper ticket."
     assert (answer.status, answer.reason) == (403, reason)
     assert (answer.body or {})["message"] == f"{reason}\n)\n"
+    headers = {"Authorization": "PVEAPIToken=garbage"}
+    login = respond(host.api, "pve", "POST", "/access/ticket", headers, {}, {})[1]
+    assert (login.status, login.reason) == (403, reason.replace("password", "ticket"))
+
+
+def test_a_path_that_is_none_is_refused_by_who_reads_it(host: Host) -> None:
+    """exec_api2_perm_check of PVE::RPCEnvironment and template_replace of PVE::Tools."""
+    host.data("POST", "/access/users", userid="a@pve")
+
+    def told(method: str, path: str, **params: str) -> Any:
+        answer = host.api.call("a@pve", method, path, params, "pve")
+        return (answer.body or {}).get("errors") or answer.reason
+
+    given = {"roles": "PVEAuditor", "users": "a@pve"}
+    assert told("PUT", "/access/acl", **given) == "Permission check failed (/-, Permissions.Modify)"
+    assert told("POST", "/pools") == "Permission check failed (/pool/-, Pool.Allocate)"
+    assert told("POST", "/pools", poolid="bad pool") == "Permission check failed (, Pool.Allocate)"
+    wrong = host.api.call("a@pve", "PUT", "/access/acl", given | {"path": "a b"}, "pve")
+    assert (wrong.body or {})["errors"] == {"path": "invalid ACL path 'a b'"}
 
 
 def test_rights_are_taken_away_only_from_what_there_is(host: Host) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from lib.lab.provenance import RECORDED, SCHEMA
 from lib.lab.pve.answers import failure, invalid
 from lib.lab.pve.call import Call, Route, everyone, perm
-from lib.lab.pve.checks import modifiers, normal
+from lib.lab.pve.checks import is_path, modifiers, normal
 from lib.lab.pve.formats import split_list
 from lib.lab.pve.readings import names, reading
 from lib.lab.pve.rights import ROOT, Rights, split_token
@@ -19,8 +19,6 @@ _ACL_PATH = re.compile(
     r"|/sdn|/sdn/(zones|controllers|dns|ipams|fabrics)(/[\w.-]+){0,3}|/storage(/[\w.-]+)?|/vms(/[1-9][0-9]{2,})?"
     r"|/mapping(/(notifications|dir|pci|usb|hwrng)(/[\w.-]+)?)?"
 )
-
-_IN_A_PATH = re.compile(r"[a-zA-Z0-9.\-_/]+")
 
 
 def acl_key(path: str, kind: str, ugid: str, role: str) -> str:
@@ -132,8 +130,7 @@ def update_acl(call: Call) -> None:
         need = "either 'users', 'groups' or 'tokens' is required."
         raise invalid(users=need, groups=need, tokens=need)
     path = normal(call["path"])
-    known = _IN_A_PATH if call.get("delete") else _ACL_PATH
-    if not call["path"] or not known.fullmatch(path):
+    if not call["path"] or not (is_path(path) if call.get("delete") else _ACL_PATH.fullmatch(path)):
         raise invalid(path=f"invalid ACL path '{call['path']}'")
     for role in split_list(call["roles"]):
         if role not in call.rights.roles():

@@ -186,8 +186,7 @@ class Api:
         call = Call(identity, Rights(self.world), self.world, self.clock(), node, merged, self.ticket_key)
         if identity != ROOT:
             if "!" in identity and not route.tokens_allowed:
-                told = f"URI '{path}' not available with API token, need proper ticket.\n"
-                raise Refusal(403, f"Permission check failed ({told})")
+                raise needs_ticket(path)
             enforce(rule_of(route, major(self.world)), call)
         if "node" in in_path and not (method == "GET" and route.path in HERE):
             call.node = self._reachable(in_path["node"], node)
@@ -213,6 +212,12 @@ class Api:
 def rule_of(route: Route, version: int) -> Rule:
     """Return who may ask for a path, by the rules of a major version."""
     return route.check_before_9 if route.check_before_9 and version < 9 else route.check
+
+
+def needs_ticket(path: str) -> Refusal:
+    """Return the refusal of what no token may ask for; a line ends within its brackets."""
+    told = f"URI '{path}' not available with API token, need proper ticket.\n"
+    return Refusal(403, f"Permission check failed ({told})")
 
 
 def anonymous_allowed(method: str, path: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from lib.lab.pve.answers import Refusal, unauthorized
-from lib.lab.pve.api import Api, anonymous_allowed
+from lib.lab.pve.api import Api, anonymous_allowed, needs_ticket
 from lib.lab.pve.rights import Rights, major
 from lib.lab.pve.tokens import csrf_is_valid, ticket_user
 from lib.lab.pve.users import digest
@@ -27,11 +27,13 @@ def identify(
     Raises:
         Refusal: a 401, with the real reason phrase and no body.
     """
-    if anonymous_allowed(method, path):
-        return NOBODY
     authorization = headers.get("Authorization", "")
     ticket = unquote(cookies.get("PVEAuthCookie", "")) or _stated(authorization, "PVEAuthCookie")
     by_token = "" if ticket else _stated(authorization, "PVEAPIToken")
+    if anonymous_allowed(method, path):
+        if by_token and method == "POST":  # nobody looks whose token it is
+            raise needs_ticket(path)
+        return NOBODY
     user = _of_token(api, node, by_token) if by_token else _of_ticket(api, node, ticket)
     if method == "POST" and (upload := _UPLOAD.fullmatch(path)):
         _need_upload(api, user, f"/storage/{upload[1]}")

@@ -32,7 +32,8 @@ def enforce(rule: Rule, call: Call) -> None:
         _privileges(rest, call)
     elif kind == "perm-modify":
         path = filled(rest[0], call.params)
-        call.need(path, *modifiers(path), any_of=True)
+        if is_path(path):  # the handler refuses what is none
+            call.need(path, *modifiers(path), any_of=True)
     elif kind == "userid-param":
         _user(rest[0], call)
     elif rule == root_alone:
@@ -61,7 +62,10 @@ def _privileges(rest: list[Any], call: Call) -> None:
     options = dict(zip(pairs[::2], pairs[1::2], strict=True))
     if "require_param" in options and options["require_param"] not in call.params:
         raise denied()
-    call.need(filled(path, call.params), *privileges, any_of=bool(options.get("any")))
+    path = filled(path, call.params)
+    if not is_path(path):
+        raise Refusal(403, f"Permission check failed (, {'|'.join(privileges) if 'any' in options else privileges[0]})")
+    call.need(path, *privileges, any_of=bool(options.get("any")))
 
 
 def modifiers(path: str) -> list[str]:
@@ -119,10 +123,20 @@ def found_user(call: Call, prefix: str = "") -> Document:
 
 
 def filled(path: str, params: Mapping[str, Any]) -> str:
-    """Put the parameters into a path; a missing one leaves nothing."""
-    return normal(re.sub(r"\{([\w-]+)\}", lambda match: str(params.get(match[1], "")), path))
+    """Put the parameters into a path; for one that is missing or nothing stands a dash."""
+
+    def value(match: re.Match[str]) -> str:
+        found = str(params.get(match[1], ""))
+        return "-" if found in ("", "0") else found
+
+    return normal(re.sub(r"\{([\w-]+)\}", value, path))
 
 
 def normal(path: str) -> str:
     """Return an ACL path without doubled or trailing slashes."""
     return "/" + re.sub(r"/+", "/", path).strip("/")
+
+
+def is_path(path: str) -> bool:
+    """Tell whether a normal path has only what may be in one."""
+    return re.fullmatch(r"[a-zA-Z0-9.\-_/]+", path) is not None
