@@ -107,6 +107,7 @@ _MAIL = {"comment": "Send mails to root@pam's email address", "name": "mail-to-r
 _ALL_MAIL = {"comment": "Route all notifications to mail-to-root", "mode": "all", "name": "default-matcher"}
 _HA_MANAGER = belief("the manager of high availability has nothing to tell")
 _NO_SDN, _NO_ACME = belief("there is no SDN zone"), belief("nobody has an ACME account")
+_COROSYNC = belief("what corosync tells of its protocol, and of a device for its quorum that is not there")
 _LOG = belief("what an entry of the cluster's log has")
 _ZONE = "zone:sdn-zone-id@8 zone:sdn-name<2..8>@9 pending?:bool running?:bool"
 ROUTES = (
@@ -145,7 +146,8 @@ ROUTES = (
     reading("/cluster/sdn/dns", [], SCHEMA, declaration="type?:(powerdns)"),
     reading("/cluster/config", names("name", "nodes", "totem", "join", "qdevice", "apiversion"), INDEX, AUDIT),
     reading("/cluster/config/nodes", _members, SCHEMA, AUDIT),
-    reading("/cluster/config/totem", _totem, belief("what corosync is told of its protocol"), AUDIT),
+    reading("/cluster/config/totem", _totem, _COROSYNC, AUDIT),
+    reading("/cluster/config/qdevice", {}, _COROSYNC, AUDIT),
     reading("/cluster/config/apiversion", 1, SCHEMA, AUDIT),
     reading("/cluster/jobs", names("subdir", "schedule-analyze", "realm-sync"), INDEX),
     reading("/cluster/jobs/realm-sync", [], SCHEMA, AUDIT),

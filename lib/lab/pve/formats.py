@@ -216,4 +216,7 @@ PATTERNS = {
     "day-time": r"\d{1,2}:\d{1,2}",
     "disk-amount": r"\d+[MG]?",
     "job-id": r"\S+",
+    "journal-priority": r"^([0-7](\.\.[0-7])?)?$",
+    "journal-service": r"^[A-Za-z0-9_.@:*?!\[\]\/-]+$",
+    "journal-unit": r"^[A-Za-z0-9_.@:-]+$",
 }

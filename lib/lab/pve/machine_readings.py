@@ -61,11 +61,18 @@ def _packages(call: Call) -> list[dict[str, str]]:
     ]
 
 
+def _report(call: Call) -> str:
+    return f"\n==== general system info ====\n\n# hostname\n{call.node}\n"
+
+
 _NODE = "node:node"
 _SYSLOG = perm("/nodes/{node}", "Sys.Syslog")
 _FROM = "limit?:int[0..] start?:int[0..]"
 _LINES = f"{_FROM} since?:int[0..] until?:int[0..]"
 _SINCE = f"{_NODE} {_FROM} service?:str<..128> since?:log-time until?:log-time"
+_JOURNAL = f"""{_NODE} endcursor?:str lastentries?:int[0..] since?:int[0..] startcursor?:str until?:int[0..]
+identifiers?:bool@9 kernel?:bool@9 priority?:journal-priority@9 service?:journal-service<..128>@9 structured?:bool@9
+unit?:journal-unit<..256>@9 units?:bool@9"""
 _NOTHING = [{"n": 1, "t": "no content"}]
 _AT = "/nodes/{node}"
 _QEMU = f"{_AT}/capabilities/qemu"
@@ -86,6 +93,9 @@ ROUTES: tuple[Route, ...] = (
     reading(f"{_AT}/certificates/info", _certificates, MACHINE, declaration=_NODE),
     reading(f"{_AT}/apt/versions", _packages, MACHINE, perm("/nodes/{node}", "Sys.Audit"), _NODE),
     reading(f"{_AT}/syslog", _NOTHING, MACHINE, _SYSLOG, _SINCE),
+    reading(f"{_AT}/journal", [], MACHINE, _SYSLOG, _JOURNAL),
+    reading(f"{_AT}/report", _report, MACHINE, perm("/nodes/{node}", "Sys.Audit"), _NODE),
+    reading(f"{_AT}/aplinfo", [], MACHINE, declaration=_NODE),
     reading(f"{_AT}/firewall/log", _NOTHING, MACHINE, _SYSLOG, f"{_NODE} {_LINES}"),
     reading(
         f"{_AT}/qemu/{{vmid}}/firewall/log",
