@@ -164,11 +164,7 @@ class Files:
         fsid, _ = self.place(self.resolve(path))
         image = self._world.get("rbd", fsid.removeprefix("rbd:")) if fsid.startswith("rbd:") else None
         total = int(image["size"] * 0.979) if image else ROOT_BYTES
-        used = (24 << 10) if image else (3 << 30)
-        for key in self._world.keys("file"):
-            if key.startswith(f"{fsid}:/"):
-                used += int((self._world.peek("file", key) or {}).get("size", 0))
-        return total, used
+        return total, (24 << 10 if image else 3 << 30) + self._world.file_bytes(fsid)
 
     # ------------------------------------------------------------- write
 

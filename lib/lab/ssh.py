@@ -109,7 +109,8 @@ async def listen(shell: Shell, host_key: Path, port: int) -> asyncssh.SSHAccepto
         lambda: Login(shell),
         "127.0.0.1",
         port,
-        server_host_keys=[str(host_key)],
+        server_host_keys=[asyncssh.read_private_key(str(host_key))],  # a file would be read for each connection
+        gss_host=None,
         process_factory=session,
         sftp_factory=lambda channel: Sftp(channel, shell.host, shell.journal),
         encoding=None,

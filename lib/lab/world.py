@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class World:
         )
         self._kinds: dict[str, dict[str, Document]] = {}
         self._undo: list[tuple[str, str, Document | None]] | None = None
+        self._file_bytes: Counter[str] | None = None  # None: to be counted
         for kind, key, body in self._db.execute("select kind, key, body from document"):
             self._kinds.setdefault(kind, {})[key] = json.loads(body)
 
@@ -77,6 +79,14 @@ class World:
         """Return the keys of a kind, in order of creation."""
         return list(self._kinds.get(kind, {}))
 
+    def file_bytes(self, filesystem: str) -> int:
+        """Return the bytes of all files on a filesystem (a file's key is that, a colon, and its path)."""
+        if self._file_bytes is None:
+            self._file_bytes = Counter()
+            for key, file in self._kinds.get("file", {}).items():
+                self._file_bytes[key.partition(":/")[0]] += int(file.get("size", 0))
+        return self._file_bytes[filesystem]
+
     def put(self, kind: str, key: str, document: Document) -> None:
         """Create or replace a document."""
         self._remember(kind, key)
@@ -99,6 +109,8 @@ class World:
             self._db.execute("insert or replace into document values (?, ?, ?)", (kind, key, json.dumps(document)))
 
     def _remember(self, kind: str, key: str) -> None:
+        if kind == "file":
+            self._file_bytes = None
         if self._undo is not None:
             self._undo.append((kind, key, self.peek(kind, key)))
 
@@ -114,6 +126,7 @@ class World:
             yield
         except BaseException:
             self._db.execute("rollback")
+            self._file_bytes = None
             for kind, key, before in reversed(self._undo):
                 if kind in LASTING:
                     self._write(kind, key)

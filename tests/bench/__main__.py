@@ -155,7 +155,7 @@ def breadth(product: Path, folder: Path) -> list[Figure]:
             bench.line("foundation")
         taken = {"doctor --phases foundation": {4: 0.0, 32: 0.0}, "foundation": {4: 0.0, 32: 0.0}}
         for line, times in taken.items():
-            rounds = [{count: bench.line(*line.split()) for count, bench in benches.items()} for _ in range(3)]
+            rounds = [{count: bench.line(*line.split()) for count, bench in benches.items()} for _ in range(5)]
             times.update({count: statistics.median(one[count] for one in rounds) for count in benches})
     finally:
         for bench in benches.values():
