@@ -281,6 +281,19 @@ def test_an_image_older_than_wished_is_left_alone_where_foundation_is_only_neede
     assert outcomes(run("drift", "--json"))["cloud_image"] == "pending"
 
 
+def test_a_rebuild_that_nothing_allows_is_left_alone_where_foundation_is_only_needed(
+    finished: Path, run: Callable[..., Any]
+) -> None:
+    pve = client(finished)
+    pve("POST", "/nodes/node1/qemu/9002/clone", {"newid": "700", "full": "0"})
+    pve("PUT", "/nodes/node1/qemu/9002/resize", {"disk": "scsi0", "size": "+4G"})
+    done = run("dns", "--json")
+    assert done.returncode == 0, done.stderr
+    assert outcomes(done) | {"base_template": "unchanged", "zones": "changed"} == outcomes(done)
+    assert "left as it is: VM 9002 cannot be made anew while linked clones hang on it" in done.stdout
+    assert run("foundation").returncode == 4
+
+
 def test_a_local_image_is_sent_and_checked(lab: Path, run: Callable[..., Any], tmp_path: Path) -> None:
     image = tmp_path / "noble.img"
     header = b"QFI\xfb" + bytes(20) + (3 << 30).to_bytes(8, "big")  # qcow2, 3 GiB
