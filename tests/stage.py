@@ -77,10 +77,10 @@ class Stage:
         """Run `invoke foundation`, again while a perverse lab lets it fail."""
         return settled(self.once, self.seed, self.checkout)
 
-    def begin(self) -> subprocess.Popen[str]:
+    def begin(self, *words: str) -> subprocess.Popen[str]:
         """Begin `invoke foundation`; what it prints is on its stdout."""
         return subprocess.Popen(
-            [sys.executable, "-m", "invoke", "foundation"],
+            [sys.executable, "-m", "invoke", "foundation", *words],
             cwd=self.checkout,
             env=self._environment,
             stdin=subprocess.DEVNULL,
